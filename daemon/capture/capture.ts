@@ -1,0 +1,28 @@
+// What every way of seeing packets gives to the daemon. A datagram is bytes from anybody: nothing in it is trusted.
+import type { IpAddress } from '../../protocol/address.ts';
+
+export type Datagram = {
+  readonly payload: Uint8Array;
+  readonly source: IpAddress;
+  readonly sourcePort: number;
+};
+
+export type CaptureCounters = {
+  /** Datagrams handed on. */
+  readonly seen: number;
+  /** Lost between kernel and daemon, as far as the kernel tells. */
+  readonly lost: number;
+  /** Messages that were not ours: another program's log rule, another prefix, not from the kernel. */
+  readonly foreign: number;
+  /** Ours by origin, but not a whole UDP datagram. */
+  readonly malformed: number;
+};
+
+/** A capture that is bound and running. `stop` resolves when nothing more will be delivered. */
+export type Capture = {
+  readonly name: 'nflog' | 'udp';
+  readonly counters: () => CaptureCounters;
+  readonly stop: () => Promise<void>;
+};
+
+export type OnDatagram = (datagram: Datagram) => void;

@@ -1,0 +1,35 @@
+// The configuration as the daemon uses it: every value checked, every name resolved, every default filled in.
+import type { Network } from '../../protocol/address.ts';
+import type { PortRange } from '../../protocol/ports.ts';
+
+export type Config = {
+  /** Absolute path of the file it came from. */
+  readonly file: string;
+  /** Paths of OpenSSH Ed25519 private keys; more than one while keys are rotated. */
+  readonly serverKeys: readonly string[];
+  readonly port: number;
+  readonly interfaces: readonly string[];
+  readonly firewall: 'auto' | 'nftables' | 'none';
+  readonly capture: 'auto' | 'nflog' | 'udp';
+  /** As written, resolved, merged and sorted. */
+  readonly protect: readonly PortRange[];
+  readonly services: ReadonlyMap<string, readonly PortRange[]>;
+  readonly trusted: readonly Network[];
+  readonly refuse: 'drop' | 'reject';
+  readonly unmatched: 'drop' | 'pass';
+  readonly networks: readonly Network[];
+  readonly defaultTtlSeconds: number;
+  readonly maxGrants: number;
+  readonly clockToleranceMs: number;
+  /** Folder of rule files. */
+  readonly rules: string;
+  /** Folder that survives a reboot: ledger, grants. */
+  readonly state: string;
+  /** Path of the control socket; its folder also takes what need not survive a reboot. */
+  readonly control: string;
+  /** Name of the nftables table. */
+  readonly table: string;
+  /** NFLOG group to try first; the next ones follow when it is taken. */
+  readonly nflogGroup: number;
+  readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' };
+};
