@@ -1,0 +1,33 @@
+// What the daemon decided, as observers (log, counters, later the audit log) see it. Nothing here calls back into the flow.
+import type { IpAddress } from '../protocol/address.ts';
+import type { DropReason } from './step.ts';
+
+/** Names in decisions come from rule files (checked there) or are absent: nothing here was written by an unknown sender. */
+export type Decision =
+  | {
+      readonly kind: 'granted';
+      readonly client: string;
+      readonly address: IpAddress;
+      readonly services: readonly string[];
+      readonly lifetimeSeconds: number;
+      /** True when every grant stood already and was made to last. */
+      readonly prolonged: boolean;
+    }
+  | {
+      readonly kind: 'dropped';
+      readonly reason: DropReason;
+      readonly detail: string;
+      /** Known once the seal opened under one client's key. */
+      readonly client: string | undefined;
+      readonly address: IpAddress;
+    }
+  /** By the client's own close, by an administrator or a reload, or because its time was over. */
+  | {
+      readonly kind: 'closed' | 'revoked' | 'ended';
+      readonly client: string;
+      readonly address: IpAddress;
+      readonly services: readonly string[];
+      readonly why: string;
+    };
+
+export type Observer = (decision: Decision) => void;
