@@ -32,7 +32,7 @@ describe('laboratory', { skip, timeout: 60_000 }, () => {
   });
 
   test('tells a dropped connection from a refused one', async () => {
-    await server.nft('table inet t { chain c { type filter hook input priority 0; tcp dport 8022 drop; } }');
+    await server.nft('table inet t { chain c { type filter hook input priority 0; tcp dport 8022 drop; }\n}');
     for (const address of server.addresses()) assert.equal((await client.connect(address, 8022, { timeoutMs: 200 })).outcome, 'timeout');
     await server.nft('delete table inet t');
   });

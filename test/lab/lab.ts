@@ -125,7 +125,7 @@ export class Lab {
   /** Everything that leaves `router` by its link number `link` has the router's own address there. */
   async masquerade(router: Host, link: number): Promise<void> {
     const out = router.interfaces[link]?.name ?? '';
-    await router.nft(`table inet lab_nat { chain out { type nat hook postrouting priority srcnat; oifname "${out}" masquerade; } }`);
+    await router.nft(`table inet lab_nat { chain out { type nat hook postrouting priority srcnat; oifname "${out}" masquerade; }\n}`);
   }
 
   /** A second address for a host on its first link. */
