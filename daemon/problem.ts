@@ -11,9 +11,33 @@ export type Problem = {
   readonly cure: string;
 };
 
+/** Text that may come from anybody, safe for a terminal and a log: no control bytes, no direction marks, cut in length (P34). */
+export function printable(text: string, most = 200): string {
+  const cut = text.length > most ? `${text.slice(0, most)}…` : text;
+  return cut.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (mark) => `\\u{${(mark.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
+/** The same in double quotes. */
+export function quoted(text: string, most = 60): string {
+  return `"${printable(text, most).replaceAll('"', '\\"')}"`;
+}
+
 /** `rules.d/ops.yaml:3:5: unknown key "service": did you mean "services"?` */
 export function formatProblem(problem: Problem): string {
-  const at = problem.place === undefined ? '' : `${problem.place.file}:${problem.place.line}:${problem.place.column}: `;
+  const at = problem.place === undefined ? '' : `${printable(problem.place.file, 400)}:${problem.place.line}:${problem.place.column}: `;
   const mark = problem.severity === 'warning' ? 'warning: ' : '';
-  return `${at}${mark}${problem.message}${problem.cure === '' ? '' : `: ${problem.cure}`}`;
+  return `${at}${mark}${printable(problem.message, 1000)}${problem.cure === '' ? '' : `: ${printable(problem.cure, 1000)}`}`;
+}
+
+export function problemAt(place: Place | undefined, message: string, cure: string, severity: Problem['severity'] = 'error'): Problem {
+  return { severity, place, message, cure };
+}
+
+/** By file, line and column; what has no place comes first. */
+export function inReadingOrder(problems: readonly Problem[]): readonly Problem[] {
+  return [...problems].sort((a, b) => {
+    if (a.place === undefined || b.place === undefined) return (a.place === undefined ? 0 : 1) - (b.place === undefined ? 0 : 1);
+    if (a.place.file !== b.place.file) return a.place.file < b.place.file ? -1 : 1;
+    return a.place.line - b.place.line || a.place.column - b.place.column;
+  });
 }

@@ -1,0 +1,176 @@
+// Reads postern.yaml into a Config: everything wrong is reported at once, and nothing half-right is ever handed on.
+import { dirname, resolve } from 'node:path';
+import type { Network } from '../../protocol/address.ts';
+import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
+import { inReadingOrder, type Problem, problemAt, quoted } from '../problem.ts';
+import type { Config } from './config.ts';
+import type { PortsOrName } from './fields.ts';
+import { didYouMean } from './nearest.ts';
+import { mergeRanges, overlap, withoutContained } from './ranges.ts';
+import { type Fields, isMap, readFields } from './read-fields.ts';
+import { CONFIG_SHAPE } from './schema.ts';
+import { type ServiceNames, systemServiceNames } from './service-names.ts';
+import { readTrustedFile } from './trusted-file.ts';
+import { type Path, readYaml, type YamlSource } from './yaml-source.ts';
+
+// Tunable. A configuration is a page long; whatever is longer is some other file.
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+export type LoadedConfig = { readonly config?: Config; readonly problems: readonly Problem[] };
+
+/** The configuration, if nothing is wrong with it; warnings do not count as wrong. */
+export async function loadConfig(file: string): Promise<LoadedConfig> {
+  const { draft, problems } = await draftConfig(file);
+  if (draft === undefined || problems.some((problem) => problem.severity === 'error')) return { problems };
+  return { config: draft, problems };
+}
+
+/** For `check`: the configuration with defaults in place of what is wrong, so that the rules can be read too. Never to be run with. */
+export async function draftConfig(file: string): Promise<{ readonly draft?: Config; readonly problems: readonly Problem[] }> {
+  const absolute = resolve(file);
+  const read = await readTrustedFile(absolute, 'config', MAX_CONFIG_BYTES);
+  if (!read.ok) {
+    const cure = read.code === 'ENOENT' ? 'run "posternd init", or name the file with -c' : read.cure;
+    return { problems: [problemAt(undefined, `configuration: ${read.why}`, cure)] };
+  }
+  return interpretConfig(readYaml(absolute, read.bytes), absolute, await systemServiceNames());
+}
+
+/** From text to meaning; pure. */
+export function interpretConfig(
+  source: YamlSource,
+  file: string,
+  systemNames: ServiceNames,
+): { readonly draft?: Config; readonly problems: readonly Problem[] } {
+  const problems: Problem[] = [...source.problems];
+  if (source.data === undefined) {
+    if (problems.length === 0)
+      problems.push(problemAt(source.placeOf([]), 'the configuration is empty', 'run "posternd init" for one to begin with'));
+    return { problems };
+  }
+  const fields = readFields(source, CONFIG_SHAPE, [], 'the configuration', problems);
+  refuseLater(source, fields, problems);
+  const base = dirname(file);
+  const port = fields.port ?? 62201;
+  const services: ServiceNames = new Map([
+    ...systemNames,
+    ...Object.entries(fields.services ?? {}).map(([name, ports]) => [name, mergeRanges(ports)] as const),
+  ]);
+  const draft: Config = {
+    file,
+    serverKeys: (fields.server_key ?? ['host_ed25519']).map((path) => resolve(base, path)),
+    port,
+    interfaces: [...new Set(fields.interfaces ?? [])],
+    firewall: fields.firewall === 'iptables' ? 'auto' : (fields.firewall ?? 'auto'),
+    capture: fields.capture === 'raw' ? 'auto' : (fields.capture ?? 'auto'),
+    protect: protectedPorts(source, fields.protect, services, port, problems),
+    services,
+    trusted: networkList(source, 'trusted', fields.trusted ?? [], problems),
+    refuse: fields.refuse ?? 'drop',
+    unmatched: fields.unmatched ?? 'drop',
+    networks: networkList(source, 'networks', fields.networks ?? [], problems),
+    defaultTtlSeconds: fields.default_ttl ?? 30,
+    maxGrants: fields.max_grants ?? 32,
+    clockToleranceMs: (fields.clock_tolerance ?? 60) * 1000,
+    rules: resolve(base, fields.rules ?? 'rules.d'),
+    state: resolve(base, fields.state ?? '/var/lib/postern'),
+    control: controlPath(source, resolve(base, fields.control ?? '/run/postern/control.sock'), problems),
+    table: fields.table ?? 'postern',
+    nflogGroup: fields.nflog_group ?? 5,
+    log: { level: fields.log?.level ?? 'info' },
+  };
+  return { draft, problems: inReadingOrder(problems) };
+}
+
+/** Ports that `names` stand for; names that nobody defined become problems at the place of their entry. */
+export function resolvePorts(
+  source: YamlSource,
+  entries: readonly PortsOrName[],
+  path: Path,
+  services: ServiceNames,
+  problems: Problem[],
+): readonly { readonly name: string; readonly ports: readonly PortRange[]; readonly at: number }[] {
+  return entries.flatMap((entry, at) => {
+    if (entry.kind === 'ports') return [{ name: formatPortRange(entry.ports), ports: [entry.ports], at }];
+    const ports = services.get(entry.name);
+    if (ports !== undefined) return [{ name: entry.name, ports, at }];
+    const cure = didYouMean(entry.name, services.keys(), 'define it under services: in the configuration');
+    problems.push(problemAt(source.placeOf([...path, at]), `no service is called ${quoted(entry.name)}`, cure));
+    return [];
+  });
+}
+
+function protectedPorts(
+  source: YamlSource,
+  entries: readonly PortsOrName[] | null | undefined,
+  services: ServiceNames,
+  knockPort: number,
+  problems: Problem[],
+): readonly PortRange[] {
+  const given = isMap(source.data) && Object.hasOwn(source.data, 'protect');
+  if (entries === null || entries === undefined || entries.length === 0) {
+    // A list that is there but wrong has its own problems already.
+    if (!given || entries !== undefined) {
+      const place = source.keyPlaceOf(['protect']);
+      problems.push(problemAt(place, 'nothing is protected', 'list the ports to close under protect:', 'warning'));
+    }
+    return [];
+  }
+  const seen: { readonly name: string; readonly range: PortRange }[] = [];
+  for (const { name, ports, at } of resolvePorts(source, entries, ['protect'], services, problems)) {
+    for (const range of ports) {
+      const place = source.placeOf(['protect', at]);
+      if (range.protocol === 'udp' && range.first <= knockPort && knockPort <= range.last) {
+        problems.push(
+          problemAt(place, `${name} holds the knock port udp/${knockPort}`, 'leave it out: the knock port answers nobody anyway'),
+        );
+      }
+      const twice = seen.find((other) => overlap(other.range, range));
+      if (twice !== undefined) {
+        problems.push(problemAt(place, `${name} overlaps with ${twice.name}`, 'remove one of them', 'warning'));
+      }
+      seen.push({ name, range });
+    }
+  }
+  return mergeRanges(seen.map(({ range }) => range));
+}
+
+function networkList(
+  source: YamlSource,
+  key: 'trusted' | 'networks',
+  networks: readonly Network[],
+  problems: Problem[],
+): readonly Network[] {
+  const kept = withoutContained(networks);
+  networks.forEach((network, at) => {
+    const place = source.placeOf([key, at]);
+    if (network.prefix === 0 && key === 'trusted') {
+      problems.push(
+        problemAt(place, `${network.text} trusts everybody: nothing is gated for them`, 'name the networks you mean', 'warning'),
+      );
+    }
+    if (!kept.includes(network)) problems.push(problemAt(place, `${network.text} is part of another network here`, 'remove it', 'warning'));
+  });
+  return kept;
+}
+
+function controlPath(source: YamlSource, path: string, problems: Problem[]): string {
+  // sockaddr_un holds 108 bytes, with a terminating zero.
+  if (Buffer.byteLength(path) > 107) {
+    problems.push(
+      problemAt(source.placeOf(['control']), 'the path of the control socket is longer than 107 bytes', 'choose a shorter one'),
+    );
+  }
+  return path;
+}
+
+/** What a later version will do is checked like the rest, then refused: a setting that is ignored would be a lie. */
+function refuseLater(source: YamlSource, fields: Fields<typeof CONFIG_SHAPE>, problems: Problem[]): void {
+  const refuse = (path: Path, what: string, cure: string): void => {
+    problems.push(problemAt(source.placeOf(path), `${what} is not available in this version`, cure));
+  };
+  if (fields.firewall === 'iptables') refuse(['firewall'], 'firewall: iptables', 'write nftables, auto or none');
+  if (fields.capture === 'raw') refuse(['capture'], 'capture: raw', 'write nflog, udp or auto');
+  if (fields.log?.audit !== undefined) refuse(['log', 'audit'], 'log.audit', 'remove it');
+  if (fields.metrics !== undefined) refuse(['metrics'], 'metrics', 'remove it');
+}
