@@ -1,0 +1,94 @@
+// The few libc calls that netlink needs, through koffi. Loaded on first use: importing this file loads no native code.
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+
+type SyncCall = (...args: readonly unknown[]) => number;
+type AsyncCall = SyncCall & {
+  readonly async: (...args: readonly unknown[]) => void;
+};
+
+/** A failed system call. `code` is the kernel's name for it (EPERM), stable; the message names the call. */
+export class KernelError extends Error {
+  readonly errno: number;
+  readonly code: string;
+  readonly syscall: string;
+  constructor(errno: number, syscall: string, detail = '') {
+    const code = errnoName(errno);
+    super(`${syscall}: ${code}${detail === '' ? '' : ` (${detail})`}`);
+    this.name = 'KernelError';
+    this.errno = errno;
+    this.code = code;
+    this.syscall = syscall;
+  }
+}
+
+/** koffi is an optional dependency: without it there is no way to speak netlink. */
+export class NativeMissingError extends Error {
+  readonly code = 'NATIVE_MISSING';
+  constructor(cause: unknown) {
+    super('the native module "koffi" cannot be loaded, and without it posternd cannot speak to the kernel: run `npm install koffi`', {
+      cause,
+    });
+    this.name = 'NativeMissingError';
+  }
+}
+
+/** `ENOBUFS` for 105. */
+export function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
+
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(constants.errno)
+    .map(([name, value]): [number, string] => [value, name])
+    // EWOULDBLOCK and EOPNOTSUPP share their numbers with EAGAIN and ENOTSUP: the last name given here wins.
+    .concat([
+      [constants.errno.EAGAIN, 'EAGAIN'],
+      [constants.errno.EOPNOTSUPP, 'EOPNOTSUPP'],
+    ]),
+);
+
+export type Libc = {
+  readonly socket: SyncCall;
+  readonly bind: SyncCall;
+  readonly getsockname: SyncCall;
+  readonly setsockopt: SyncCall;
+  readonly sendto: AsyncCall;
+  readonly recvfrom: AsyncCall;
+  readonly close: SyncCall;
+  /** errno of the call that has just returned: read it before anything else happens (koffi restores it for async callbacks). */
+  readonly errno: () => number;
+};
+
+let loaded: Libc | undefined;
+
+export function libc(): Libc {
+  loaded ??= loadLibc();
+  return loaded;
+}
+
+type Koffi = {
+  readonly load: (path: string | null) => { readonly func: (name: string, result: string, args: readonly string[]) => AsyncCall };
+  readonly errno: () => number;
+};
+
+function loadLibc(): Libc {
+  let koffi: Koffi;
+  try {
+    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+  } catch (cause) {
+    throw new NativeMissingError(cause);
+  }
+  // null is the process itself, whose libc is the one that Node runs with (glibc or musl).
+  const self = koffi.load(null);
+  return {
+    socket: self.func('socket', 'int', ['int', 'int', 'int']),
+    bind: self.func('bind', 'int', ['int', 'void *', 'uint32_t']),
+    getsockname: self.func('getsockname', 'int', ['int', 'void *', 'void *']),
+    setsockopt: self.func('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint32_t']),
+    sendto: self.func('sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']),
+    recvfrom: self.func('recvfrom', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'void *']),
+    close: self.func('close', 'int', ['int']),
+    errno: () => koffi.errno(),
+  };
+}
