@@ -12,11 +12,11 @@ export type Network = { readonly address: IpAddress; readonly prefix: number; re
 
 const MAPPED_PREFIX = new Uint8Array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
 
-/** The address that 4 or 16 bytes stand for (copied). ::ffff:a.b.c.d is a.b.c.d. */
+/** The address that 4 or 16 bytes stand for (copied, from a Buffer too, whose slice() would be a view). ::ffff:a.b.c.d is a.b.c.d. */
 export function addressFromBytes(bytes: Uint8Array): IpAddress {
   if (bytes.length === 16 && MAPPED_PREFIX.every((byte, at) => bytes[at] === byte)) return addressFromBytes(bytes.subarray(12));
-  if (bytes.length === 4) return { family: 4, bytes: bytes.slice(), text: bytes.join('.') };
-  if (bytes.length === 16) return { family: 6, bytes: bytes.slice(), text: formatIpv6(bytes) };
+  if (bytes.length === 4) return { family: 4, bytes: new Uint8Array(bytes), text: bytes.join('.') };
+  if (bytes.length === 16) return { family: 6, bytes: new Uint8Array(bytes), text: formatIpv6(bytes) };
   throw new RangeError(`addressFromBytes: ${bytes.length} bytes`);
 }
 
