@@ -26,3 +26,21 @@ export type Capture = {
 };
 
 export type OnDatagram = (datagram: Datagram) => void;
+
+/** Why a capture cannot start. */
+export type CaptureFault =
+  | 'not-permitted' // CAP_NET_ADMIN is missing
+  | 'unsupported' // the kernel (or this installation) has no NFLOG, or this version no such capture
+  | 'groups-taken' // every group that was tried belongs to another program
+  | 'port-in-use'
+  | 'unavailable'; // the system refused for a reason of its own, given in the message
+
+/** `message` is one line: what is wrong and what to do. */
+export class CaptureError extends Error {
+  readonly fault: CaptureFault;
+  constructor(fault: CaptureFault, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'CaptureError';
+    this.fault = fault;
+  }
+}

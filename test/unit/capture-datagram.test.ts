@@ -1,84 +1,9 @@
-// Which packets count as one whole UDP datagram. Packets are built here by hand, field by field, apart from the parser.
+// Which packets count as one whole UDP datagram. Packets come from capture-packets.ts, built field by field apart from the parser.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type DatagramFault, parseDatagram } from '../../daemon/capture/datagram.ts';
-
-type Extension = { readonly type: number; readonly body: readonly number[] };
-type Shape = {
-  readonly version: 4 | 6;
-  readonly payload: Uint8Array;
-  readonly options: readonly number[];
-  readonly extensions: readonly Extension[];
-  readonly udpLength: number | undefined;
-  readonly ipLength: number | undefined;
-  readonly checksum: 'good' | 'none' | 'wrong' | 'partial';
-  readonly fragmentField: number;
-  readonly protocol: number;
-  readonly source: readonly number[];
-};
-
-const SOURCE4 = [192, 0, 2, 7];
-const SOURCE6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
-const TARGET6 = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const PAYLOAD = Uint8Array.from({ length: 193 }, (_, at) => at);
-
-const plain = (version: 4 | 6): Shape => ({
-  version,
-  payload: PAYLOAD,
-  options: [],
-  extensions: [],
-  udpLength: undefined,
-  ipLength: undefined,
-  checksum: 'good',
-  fragmentField: 0x4000,
-  protocol: 17,
-  source: version === 4 ? SOURCE4 : SOURCE6,
-});
-
-/** The checksum of RFC 1071, written another way than the parser's: byte pairs through a running carry. */
-function onesComplement(bytes: readonly number[]): number {
-  let sum = 0;
-  const even = bytes.length % 2 === 0 ? bytes : [...bytes, 0];
-  for (let at = 0; at < even.length; at += 2) {
-    sum += (even[at] ?? 0) * 256 + (even[at + 1] ?? 0);
-    if (sum > 0xffff) sum -= 0xffff;
-  }
-  return sum;
-}
-
-const word = (value: number): readonly number[] => [(value >> 8) & 0xff, value & 0xff];
-
-function build(shape: Shape): Uint8Array {
-  const length = shape.payload.length + 8;
-  const udpLength = shape.udpLength ?? length;
-  const target = shape.version === 4 ? [198, 51, 100, 1] : TARGET6;
-  const pseudo = [...shape.source, ...target, 0, 17, ...word(length)];
-  const head = [...word(40_000), ...word(62_201), ...word(udpLength)];
-  const complete = 0xffff - onesComplement([...pseudo, ...head, 0, 0, ...shape.payload]);
-  const checksum = { good: complete === 0 ? 0xffff : complete, none: 0, wrong: complete ^ 0x0101, partial: onesComplement(pseudo) }[
-    shape.checksum
-  ];
-  const udp = [...head, ...word(checksum), ...shape.payload];
-  if (shape.version === 4) {
-    const total = shape.ipLength ?? 20 + shape.options.length + udp.length;
-    const words = 5 + shape.options.length / 4;
-    const ip = [0x40 | words, 0, ...word(total), 0x12, 0x34, ...word(shape.fragmentField), 64, shape.protocol, 0, 0];
-    return Uint8Array.from([...ip, ...shape.source, ...target, ...shape.options, ...udp]);
-  }
-  const chain = shape.extensions.flatMap((extension, at) => {
-    const next = shape.extensions[at + 1]?.type ?? shape.protocol;
-    return [next, (extension.body.length + 2) / 8 - 1, ...extension.body];
-  });
-  const first = shape.extensions[0]?.type ?? shape.protocol;
-  const ip = [0x60, 0, 0, 0, ...word(shape.ipLength ?? chain.length + udp.length), first, 64];
-  return Uint8Array.from([...ip, ...shape.source, ...target, ...chain, ...udp]);
-}
-
-const PAD6 = [1, 4, 0, 0, 0, 0];
-const hop = { type: 0, body: PAD6 };
-const destination = { type: 60, body: [1, 12, ...new Array<number>(12).fill(0)] };
-const routing = (segmentsLeft: number) => ({ type: 43, body: [4, segmentsLeft, 0, 0, 0, 0] });
+import { build, destination, hop, PAD6, PAYLOAD, plain, routing, type Shape, SOURCE4 } from './capture-packets.ts';
 
 const good: readonly (readonly [string, Shape])[] = [
   ['IPv4', plain(4)],
