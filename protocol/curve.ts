@@ -1,6 +1,6 @@
 // Decides which 32 bytes are a sound Ed25519 public key, and gives its X25519 form (SPEC 2.2). Knows no file formats and no secrets.
 import { diffieHellman, type KeyObject } from 'node:crypto';
-import { x25519Private, x25519Public } from './raw-keys.ts';
+import { privateKey, publicKey } from './raw-keys.ts';
 
 // Fixed by RFC 7748 and RFC 8032.
 const FIELD_PRIME = 2n ** 255n - 19n;
@@ -13,6 +13,8 @@ const GROUP_ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
  * itself (5L - 2 and 5L share no factor with the twist's order), so a u that lies on no curve point fails too. See docs/decisions.
  */
 const TORSION_CLEARING_SCALAR = 5n * GROUP_ORDER - 1n;
+/** Its public key is -B, whose u coordinate is the base point's. */
+const BASE_POINT_U = 9n;
 let torsionClearingKey: KeyObject | undefined;
 
 export type CurveCheck =
@@ -37,9 +39,9 @@ export function toX25519(publicKey: Uint8Array): Uint8Array {
 }
 
 function multiply(x25519: Uint8Array): Buffer | undefined {
-  torsionClearingKey ??= x25519Private(littleEndian(TORSION_CLEARING_SCALAR));
+  torsionClearingKey ??= privateKey('X25519', littleEndian(TORSION_CLEARING_SCALAR), littleEndian(BASE_POINT_U));
   try {
-    return diffieHellman({ privateKey: torsionClearingKey, publicKey: x25519Public(x25519) });
+    return diffieHellman({ privateKey: torsionClearingKey, publicKey: publicKey('X25519', x25519) });
   } catch {
     // OpenSSL refuses a result of 32 zero bytes, which is what all points of small order give.
     return undefined;

@@ -1,8 +1,8 @@
 // Decides what counts as an identity: an Ed25519 key that cannot be twisted. Must not read files or know who owns a key.
 import { createHash, type KeyObject } from 'node:crypto';
 import { type Brand, type Parsed, parsed, unparsed } from './brand.ts';
-import { checkPoint } from './curve.ts';
-import { ed25519Private, ed25519Public, RAW_KEY_BYTES, rawPublicOf, x25519Private } from './raw-keys.ts';
+import { checkPoint, toX25519 } from './curve.ts';
+import { ed25519FromSeed, privateKey, publicKey as publicKeyObject, RAW_KEY_BYTES, rawPublicOf } from './raw-keys.ts';
 
 /** 32 bytes: an Ed25519 public key, canonical and of prime order. Minted by this file only. */
 export type PublicKey = Brand<Uint8Array, 'PublicKey'>;
@@ -29,7 +29,16 @@ export function checkPublicKey(bytes: Uint8Array): Parsed<PublicKey> {
 
 /** The key pair of a 32-byte seed. Its public key is a multiple of the base point, so it needs no check. */
 export function secretFromSeed(seed: Uint8Array): SecretKey {
-  const key = ed25519Private(seed);
+  return secretOf(seed, ed25519FromSeed(seed));
+}
+
+/** The same for a file that holds both halves: undefined when its public half is not the seed's. */
+export function secretFromPair(seed: Uint8Array, claimedPublic: Uint8Array): SecretKey | undefined {
+  const secret = secretOf(seed, privateKey('Ed25519', seed, claimedPublic));
+  return samePublicKey(secret.publicKey, claimedPublic as PublicKey) ? secret : undefined;
+}
+
+function secretOf(seed: Uint8Array, key: KeyObject): SecretKey {
   const secret: SecretKey = { seed: new Uint8Array(seed), publicKey: rawPublicOf(key) as PublicKey };
   signingKeys.set(secret, key);
   return secret;
@@ -50,16 +59,19 @@ const agreementKeys = new WeakMap<SecretKey, KeyObject>();
 const verifyingKeys = new WeakMap<PublicKey, KeyObject>();
 
 export function signingKey(secret: SecretKey): KeyObject {
-  return remembered(signingKeys, secret, () => ed25519Private(secret.seed));
+  return remembered(signingKeys, secret, () => privateKey('Ed25519', secret.seed, secret.publicKey));
 }
 
 /** SPEC 2.2: the X25519 scalar is the first half of SHA-512 of the seed; X25519 clamps it. */
 export function agreementKey(secret: SecretKey): KeyObject {
-  return remembered(agreementKeys, secret, () => x25519Private(createHash('sha512').update(secret.seed).digest().subarray(0, 32)));
+  return remembered(agreementKeys, secret, () => {
+    const scalar = createHash('sha512').update(secret.seed).digest().subarray(0, 32);
+    return privateKey('X25519', scalar, toX25519(secret.publicKey));
+  });
 }
 
 export function verifyingKey(publicKey: PublicKey): KeyObject {
-  return remembered(verifyingKeys, publicKey, () => ed25519Public(publicKey));
+  return remembered(verifyingKeys, publicKey, () => publicKeyObject('Ed25519', publicKey));
 }
 
 function remembered<K extends object>(memory: WeakMap<K, KeyObject>, key: K, make: () => KeyObject): KeyObject {

@@ -1,7 +1,7 @@
 // OpenSSH's private key files (PROTOCOL.key in its sources): reads them strictly, writes them as ssh-keygen does. Opens no files and
 // asks nobody for a passphrase. What it refuses, it refuses with the command that helps.
 import { randomBytes } from 'node:crypto';
-import { type PublicKey, type SecretKey, samePublicKey, secretFromSeed } from './identity.ts';
+import { type PublicKey, type SecretKey, secretFromPair } from './identity.ts';
 import { decrypt, derive, encryptCtr, KEY_FILE_CIPHERS, type KeyFileCipher, MAX_BCRYPT_ROUNDS } from './openssh-cipher.ts';
 import { foreignFileProblem } from './openssh-foreign.ts';
 import { KEY_TYPE, parsePublicBlob, publicBlob } from './openssh-public.ts';
@@ -139,13 +139,14 @@ function readKey(plain: Uint8Array, blockBytes: number, outer: PublicKey): Priva
     return refused(`${DAMAGED}: its padding is wrong`);
   }
   if (secretBytes.length !== SEED_BYTES * 2) return refused(`${DAMAGED}: its secret key has ${secretBytes.length} bytes`);
-  const secret = secretFromSeed(secretBytes.subarray(0, SEED_BYTES));
-  const claims = [publicBytes, secretBytes.subarray(SEED_BYTES), outer];
-  // A file whose public half is not the seed's would have us sign as one and be known as another.
-  if (!claims.every((claim) => claim.length === SEED_BYTES && samePublicKey(secret.publicKey, claim as PublicKey))) {
-    return refused(`${DAMAGED}: its public key is not the one of its secret key`);
-  }
-  return { kind: 'key', secret, comment };
+  const secret = secretFromPair(secretBytes.subarray(0, SEED_BYTES), outer);
+  // A file whose public half is not the seed's would have us sign as one and be known as another. It stands there three times.
+  const sound = secret !== undefined && sameBytes(publicBytes, outer) && sameBytes(secretBytes.subarray(SEED_BYTES), outer);
+  return sound ? { kind: 'key', secret, comment } : refused(`${DAMAGED}: its public key is not the one of its secret key`);
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
 }
 
 type Sealed = { readonly cipher: string; readonly kdf: string; readonly kdfOptions: Uint8Array; readonly content: Uint8Array };

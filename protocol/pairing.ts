@@ -3,7 +3,7 @@ import { createHmac, diffieHellman } from 'node:crypto';
 import nacl from 'tweetnacl';
 import { toX25519 } from './curve.ts';
 import { agreementKey, type PublicKey, type SecretKey } from './identity.ts';
-import { x25519Public } from './raw-keys.ts';
+import { publicKey } from './raw-keys.ts';
 
 /** What both ends derive. With a pre-shared key it is another pairing: a rule with two keys has two pairings. */
 export type Pairing = {
@@ -52,7 +52,7 @@ function pair(
  * core, whose output would hide them: OpenSSL refuses them by itself, and the check stands here too, so that it depends on nobody.
  */
 function sharedBoxKey(own: SecretKey, peer: PublicKey): Uint8Array {
-  const shared = diffieHellman({ privateKey: agreementKey(own), publicKey: x25519Public(toX25519(peer)) });
+  const shared = diffieHellman({ privateKey: agreementKey(own), publicKey: publicKey('X25519', toX25519(peer)) });
   if (shared.every((byte) => byte === 0)) throw new RangeError('X25519 gave zero: the peer key was never checked');
   const boxKey = new Uint8Array(32);
   hsalsa20(boxKey, ZEROS, shared, SIGMA);
