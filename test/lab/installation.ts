@@ -1,0 +1,177 @@
+// A posternd with its files on one laboratory host, and knocking users on others: both as a person would set them up, by the
+// commands of this build and by ssh-keygen. What is in the files is the test's business.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Host } from './host.ts';
+import { type Running, type RunOptions, type RunResult, run } from './process.ts';
+
+export const POSTERND = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
+export const KNOCK = fileURLToPath(new URL('../../client/main.js', import.meta.url));
+
+/** A `postern.yaml` or rule file: an object (YAML 1.2 reads JSON), or the text of a YAML mapping. */
+export type Document = Readonly<Record<string, unknown>> | string;
+
+export type Status = {
+  readonly pid: number;
+  readonly kernel: { readonly knocks: number; readonly junk: number; readonly refused: number; readonly ended: number };
+  readonly knocks: { readonly granted: number; readonly closed: number; readonly dropped: Readonly<Record<string, number>> };
+  readonly capture: { readonly name: string; readonly seen: number; readonly lost: number };
+  readonly grants: readonly {
+    readonly id: string;
+    readonly client: string;
+    readonly address: string;
+    readonly remaining_seconds: number;
+  }[];
+};
+
+/** A server: its folder holds configuration, rules, host key, state and control socket. */
+export class Installation {
+  readonly host: Host;
+  readonly folder: string;
+  readonly configFile: string;
+  readonly rulesFile: string;
+  #daemon: Running | undefined;
+
+  private constructor(host: Host, folder: string) {
+    this.host = host;
+    this.folder = folder;
+    this.configFile = join(folder, 'postern.yaml');
+    this.rulesFile = join(folder, 'rules.d', 'people.yaml');
+  }
+
+  /** `config` is added to what names the folder's own paths. The ledger is made by `posternd init`. */
+  static async create(host: Host, config: Document, rules: Document): Promise<Installation> {
+    const installation = new Installation(host, mkdtempSync(join(tmpdir(), 'postern-server-')));
+    mkdirSync(join(installation.folder, 'rules.d'));
+    await makeKey(join(installation.folder, 'host_ed25519'), `root@${host.name}`);
+    installation.writeConfig(config);
+    installation.writeRules(rules);
+    await installation.posternd(['init']);
+    return installation;
+  }
+
+  writeConfig(config: Document): void {
+    const paths = {
+      server_key: join(this.folder, 'host_ed25519'),
+      rules: join(this.folder, 'rules.d'),
+      state: join(this.folder, 'state'),
+      control: join(this.folder, 'run', 'control.sock'),
+    };
+    const lines = Object.entries(paths).map(([key, path]) => `${key}: ${path}\n`);
+    writeFileSync(this.configFile, typeof config === 'string' ? lines.join('') + config : asYaml({ ...paths, ...config }));
+  }
+
+  writeRules(rules: Document): void {
+    writeFileSync(this.rulesFile, asYaml(rules));
+  }
+
+  /** The server's public line, as clients get it. */
+  get publicLine(): string {
+    return readFileSync(join(this.folder, 'host_ed25519.pub'), 'utf8').trim();
+  }
+
+  /** Runs a subcommand of posternd on this host, with this configuration. */
+  async posternd(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const [command = '', ...more] = args;
+    const words = command === 'gate' ? [command, ...more.slice(0, 1)] : [command];
+    const rest = command === 'gate' ? more.slice(1) : more;
+    return this.host.exec([process.execPath, POSTERND, ...words, '-c', this.configFile, ...rest], options);
+  }
+
+  /** Starts the daemon and comes back when it answers on its control socket with the gate up. */
+  async start(): Promise<Running> {
+    const daemon = this.host.start([process.execPath, POSTERND, 'run', '-c', this.configFile]);
+    this.#daemon = daemon;
+    await daemon.waitForOutput(READY, 20_000);
+    return daemon;
+  }
+
+  get daemon(): Running {
+    if (this.#daemon === undefined) throw new Error('posternd was not started');
+    return this.#daemon;
+  }
+
+  async status(): Promise<Status> {
+    return JSON.parse((await this.posternd(['status', '--json'])).stdout) as Status;
+  }
+
+  async stop(): Promise<void> {
+    await this.#daemon?.stop();
+  }
+
+  /** As the out-of-memory killer would. */
+  async killHard(): Promise<void> {
+    this.daemon.kill('SIGKILL');
+    await this.daemon.exited;
+  }
+
+  async close(): Promise<void> {
+    this.#daemon?.kill('SIGKILL');
+    await this.#daemon?.exited;
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** The line that the daemon logs when the gate is up and knocks are seen. */
+const READY = /"msg":"ready|ready/;
+
+/** Somebody with a key of their own on some host. */
+export class Knocker {
+  readonly host: Host;
+  readonly name: string;
+  readonly home: string;
+
+  private constructor(host: Host, name: string, home: string) {
+    this.host = host;
+    this.name = name;
+    this.home = home;
+  }
+
+  static async create(host: Host, name: string): Promise<Knocker> {
+    const knocker = new Knocker(host, name, mkdtempSync(join(tmpdir(), 'postern-client-')));
+    mkdirSync(join(knocker.home, '.ssh'), { mode: 0o700 });
+    await makeKey(join(knocker.home, '.ssh', 'id_ed25519'), `${name}@${host.name}`);
+    return knocker;
+  }
+
+  get publicLine(): string {
+    return readFileSync(join(this.home, '.ssh', 'id_ed25519.pub'), 'utf8').trim();
+  }
+
+  /** Puts a server's key where ssh would have put it. */
+  trust(server: Installation, addresses: readonly string[] = server.host.addresses()): void {
+    const line = server.publicLine.split(' ').slice(0, 2).join(' ');
+    writeFileSync(join(this.home, '.ssh', 'known_hosts'), `${addresses.join(',')} ${line}\n`, { flag: 'a' });
+  }
+
+  /** Runs `knock …` on this host, as this person. */
+  async knock(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    return this.host.exec([process.execPath, KNOCK, ...args], { ...options, env: { HOME: this.home, ...options.env } });
+  }
+
+  /** The same on another host: a person who moved, or a client behind the same NAT. */
+  at(host: Host): Knocker {
+    return new Knocker(host, this.name, this.home);
+  }
+
+  close(): void {
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+function asYaml(document: Document): string {
+  return typeof document === 'string' ? document : `${JSON.stringify(document, null, 2)}\n`;
+}
+
+async function makeKey(file: string, comment: string): Promise<void> {
+  await run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', comment, '-f', file]);
+}
+
+/** Processor time that a process has used so far, in milliseconds (fields 14 and 15 of proc(5) stat, in ticks of 10 ms). */
+export function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
