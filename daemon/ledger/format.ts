@@ -7,7 +7,7 @@ import type { WindowRange } from './ledger.ts';
 // Fixed by docs/ledger.md. What is overwritten in place has a page of its own, so that no write can tear its neighbor.
 export const RECORD_BYTES = 32;
 export const HEADER_BYTES = 64;
-export const SLOT_BYTES = 64;
+export const SLOT_BYTES = 128;
 export const COUNT_BYTES = 8;
 export const HEADER_AT = 0;
 export const SLOT_AT = [4096, 8192] as const;
@@ -20,10 +20,11 @@ export const LAST_SLOT = 63;
 
 const MAGIC = Buffer.from('POSTLEDG', 'latin1');
 const VERSION = 1;
-const CRC_AT = 60;
+/** Ranges that one status can name. */
+export const EXPOSED_MAX = 9;
 
 const RECORD = { kind: 0, slot: 1, window: 4, pair: 8, last: 8, age: 24, crc: 28 } as const;
-const SLOT = { sequence: 0, state: 4, bootId: 8, previous: 24, current: 32, age: 40, durable: 44 } as const;
+const SLOT = { sequence: 0, state: 4, ranges: 5, bootId: 8, age: 24, durable: 28, exposed: 32 } as const;
 
 const KIND_MARK = 1;
 const KIND_BAR = 2;
@@ -35,10 +36,8 @@ export type Status = {
   readonly state: 'running' | 'clean';
   /** SHA-256 of the kernel's boot id, cut. */
   readonly bootId: Uint8Array;
-  /** Open before this status was written, and until it was on disk. */
-  readonly previous: WindowRange | undefined;
-  /** Open once this status is on disk. */
-  readonly current: WindowRange | undefined;
+  /** Windows whose marks may be missing from the disk while this status is the newest one there: those that are open. */
+  readonly exposed: readonly WindowRange[];
   /** Minutes that daemons have run with this ledger: the age of marks is counted by it, never by the wall clock (P13). */
   readonly ageMinutes: number;
   /** Records that the same fsync made durable. */
@@ -81,8 +80,12 @@ export function encodeStatus(status: Status): Buffer {
   bytes.writeUInt32BE(status.sequence, SLOT.sequence);
   bytes.writeUInt8(status.state === 'clean' ? 2 : 1, SLOT.state);
   bytes.set(status.bootId, SLOT.bootId);
-  writeRange(bytes, SLOT.previous, status.previous);
-  writeRange(bytes, SLOT.current, status.current);
+  const exposed = status.exposed.slice(-EXPOSED_MAX);
+  bytes.writeUInt8(exposed.length, SLOT.ranges);
+  for (const [index, range] of exposed.entries()) {
+    bytes.writeUInt32BE(range.first, SLOT.exposed + index * 8);
+    bytes.writeUInt32BE(range.last, SLOT.exposed + index * 8 + 4);
+  }
   bytes.writeUInt32BE(status.ageMinutes, SLOT.age);
   bytes.writeUInt32BE(status.durableRecords, SLOT.durable);
   return sealed(bytes);
@@ -92,13 +95,16 @@ export function encodeStatus(status: Status): Buffer {
 export function decodeStatus(bytes: Buffer): Status | undefined {
   if (bytes.length < SLOT_BYTES || !isSealed(bytes)) return undefined;
   const state = bytes.readUInt8(SLOT.state);
-  if (state !== 1 && state !== 2) return undefined;
+  const ranges = bytes.readUInt8(SLOT.ranges);
+  if ((state !== 1 && state !== 2) || ranges > EXPOSED_MAX) return undefined;
   return {
     sequence: bytes.readUInt32BE(SLOT.sequence),
     state: state === 2 ? 'clean' : 'running',
     bootId: Uint8Array.from(bytes.subarray(SLOT.bootId, SLOT.bootId + 16)),
-    previous: readRange(bytes, SLOT.previous),
-    current: readRange(bytes, SLOT.current),
+    exposed: Array.from({ length: ranges }, (_, index) => ({
+      first: bytes.readUInt32BE(SLOT.exposed + index * 8),
+      last: bytes.readUInt32BE(SLOT.exposed + index * 8 + 4),
+    })),
     ageMinutes: bytes.readUInt32BE(SLOT.age),
     durableRecords: bytes.readUInt32BE(SLOT.durable),
   };
@@ -165,26 +171,20 @@ export function markedWindow(bytes: Buffer, at: number): number | undefined {
   return bytes.readUInt8(at + RECORD.kind) === KIND_MARK ? bytes.readUInt32BE(at + RECORD.window) : undefined;
 }
 
+/** The age at which a mark or a bar was written. Undefined: a probe, worth nothing. */
+export function recordAge(bytes: Buffer, at: number): number | undefined {
+  return bytes.readUInt8(at + RECORD.kind) === KIND_PROBE ? undefined : bytes.readUInt32BE(at + RECORD.age);
+}
+
 export function isRecord(bytes: Buffer, at: number): boolean {
   return bytes.readUInt32BE(at + RECORD.crc) === crc32(bytes, at, at + RECORD.crc);
 }
 
 function sealed(bytes: Buffer): Buffer {
-  bytes.writeUInt32BE(crc32(bytes, 0, CRC_AT), CRC_AT);
+  bytes.writeUInt32BE(crc32(bytes, 0, bytes.length - 4), bytes.length - 4);
   return bytes;
 }
 
 function isSealed(bytes: Buffer): boolean {
-  return bytes.readUInt32BE(CRC_AT) === crc32(bytes, 0, CRC_AT);
-}
-
-// An empty range is one that runs backwards.
-function writeRange(bytes: Buffer, at: number, range: WindowRange | undefined): void {
-  bytes.writeUInt32BE(range?.first ?? 1, at);
-  bytes.writeUInt32BE(range?.last ?? 0, at + 4);
-}
-
-function readRange(bytes: Buffer, at: number): WindowRange | undefined {
-  const range = { first: bytes.readUInt32BE(at), last: bytes.readUInt32BE(at + 4) };
-  return range.first <= range.last ? range : undefined;
+  return bytes.readUInt32BE(bytes.length - 4) === crc32(bytes, 0, bytes.length - 4);
 }
