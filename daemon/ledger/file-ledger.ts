@@ -16,7 +16,6 @@ export type LedgerParts = {
   readonly places: MarkPlaces;
   readonly held: HeldMarks;
   readonly bars: readonly WindowRange[];
-  readonly marks: number;
   readonly lock: LedgerLock | undefined;
   readonly ageMinutes: () => number;
   readonly report: (text: string) => void;
@@ -26,14 +25,12 @@ export class FileLedger implements Ledger {
   readonly #parts: LedgerParts;
   #bars: readonly WindowRange[];
   #open: WindowRange | undefined;
-  #marks: number;
   #queue: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: LedgerParts) {
     this.#parts = parts;
     this.#bars = parts.bars;
-    this.#marks = parts.marks;
   }
 
   isUsed = (mark: Mark): boolean => this.#parts.held.has(pairOf(mark.client, mark.server), mark.window, mark.slot);
@@ -55,9 +52,7 @@ export class FileLedger implements Ledger {
     const isWritten = places.append(record);
     // P15: what could not be written is refused, and stays refused as long as this process remembers.
     held.add(record);
-    if (!isWritten) return 'unwritable';
-    this.#marks++;
-    return 'marked';
+    return isWritten ? 'marked' : 'unwritable';
   };
 
   openWindows = (range: WindowRange): Promise<boolean> => {
@@ -74,7 +69,7 @@ export class FileLedger implements Ledger {
     });
   };
 
-  health = (): LedgerHealth => ({ place: this.#parts.places.place, marks: this.#marks, note: this.#parts.places.note() });
+  health = (): LedgerHealth => ({ place: this.#parts.places.place, marks: this.#parts.places.marks, note: this.#parts.places.note() });
 
   close = (): Promise<void> => {
     this.#open = undefined;

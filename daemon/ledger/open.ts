@@ -130,10 +130,11 @@ export async function openLedger(options: LedgerOptions): Promise<{ readonly led
       bootId,
       sequence,
       oldestAgeMinutes: state.kind === 'found' ? state.assessment.oldestAgeMinutes : startAge,
+      marks: marksOf(state) + marksOf(runtime),
       ageMinutes,
       report,
     });
-    return { ledger: new FileLedger({ places, held, bars, marks: marksOf(state) + marksOf(runtime), lock, ageMinutes, report }), problems };
+    return { ledger: new FileLedger({ places, held, bars, lock, ageMinutes, report }), problems };
   } catch (error) {
     lock?.release();
     throw error;

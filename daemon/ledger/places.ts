@@ -1,5 +1,5 @@
 // The two places that take marks: the state folder, and the runtime folder while that one cannot be written. Decides where a record goes; knows no windows' meaning.
-import { type LedgerRecord, RECORD_BYTES, type Status } from './format.ts';
+import { type LedgerRecord, markedWindow, RECORD_BYTES, type Status } from './format.ts';
 import type { LedgerHealth, WindowRange } from './ledger.ts';
 import { createLedgerFile, findLedgerFile, type LedgerFile, reasonOf } from './ledger-file.ts';
 import { isExpired, KEPT_MINUTES, RENEWAL_MINUTES } from './retention.ts';
@@ -21,6 +21,7 @@ export type PlacesParts = {
   readonly bootId: Uint8Array;
   readonly sequence: number;
   readonly oldestAgeMinutes: number;
+  readonly marks: number;
   readonly ageMinutes: () => number;
   readonly report: (text: string) => void;
 };
@@ -36,6 +37,7 @@ export class MarkPlaces {
   #exposed: readonly WindowRange[] = [];
   #sequence: number;
   #oldestAgeMinutes: number;
+  #marks: number;
   #place: LedgerHealth['place'];
 
   constructor(parts: PlacesParts) {
@@ -46,11 +48,16 @@ export class MarkPlaces {
     this.#runtime = parts.runtime;
     this.#sequence = parts.sequence;
     this.#oldestAgeMinutes = parts.oldestAgeMinutes;
+    this.#marks = parts.marks;
     this.#place = parts.stateFault === '' ? 'state' : 'runtime';
   }
 
   get place(): LedgerHealth['place'] {
     return this.#place;
+  }
+
+  get marks(): number {
+    return this.#marks;
   }
 
   /** All files that hold marks at this moment. */
@@ -74,6 +81,7 @@ export class MarkPlaces {
     if (this.#place === 'state' && this.#state !== undefined) {
       try {
         this.#state.append(record);
+        this.#marks++;
         return true;
       } catch (error) {
         this.#stateFault = reasonOf(error);
@@ -81,6 +89,7 @@ export class MarkPlaces {
     }
     const isWritten = this.#withRuntime((runtime) => runtime.append(record));
     this.#moveTo(isWritten ? 'runtime' : 'none');
+    if (isWritten) this.#marks++;
     return isWritten;
   }
 
@@ -170,10 +179,15 @@ export class MarkPlaces {
 
   async #rewriteState(runtime: readonly LedgerFile[]): Promise<void> {
     const age = this.#parts.ageMinutes();
+    let expired = 0;
     await rewriteLedger({
       path: this.#parts.statePath,
       sources: [...(this.#state === undefined ? [] : [this.#state]), ...runtime],
-      isKept: (bytes, at) => !isExpired(bytes, at, age),
+      isKept: (bytes, at) => {
+        const isKept = !isExpired(bytes, at, age);
+        if (!isKept && markedWindow(bytes, at) !== undefined) expired++;
+        return isKept;
+      },
       added: this.#barRecords(),
       status: (durable) => this.#status(durable),
       aside: this.#parts.isStateSound || this.#isStateSuspect === false ? undefined : freeAside(this.#parts.statePath),
@@ -181,6 +195,7 @@ export class MarkPlaces {
         this.#state?.close();
         this.#state = file;
         this.#isStateSuspect = false;
+        this.#marks -= expired;
         this.#oldestAgeMinutes = Math.max(this.#oldestAgeMinutes, age - KEPT_MINUTES);
         if (this.#place !== 'state') this.#leaveRuntime();
       },
