@@ -1,0 +1,154 @@
+// `knock HOST [SERVICE…]` and `knock close`: from options to what is printed and the exit code.
+import { fingerprint } from '../protocol/openssh.ts';
+import { type Closing, closeDoor } from './close-door.ts';
+import { CommandError } from './command-error.ts';
+import { type Circumstances, explainFailure, explainStillOpen, explainUnsent } from './diagnose.ts';
+import { type AddressReport, knockAtAll } from './door.ts';
+import type { KnockOptions } from './options.ts';
+import type { KnockPlan } from './plan.ts';
+import { type Prepared, prepareKnock } from './prepare.ts';
+import { formatMs, type JsonReport, jsonAddress, jsonError, printError, roundMs } from './report.ts';
+import { formatRequest } from './services.ts';
+import type { World } from './world.ts';
+
+type Finding = Pick<JsonReport, 'result' | 'address' | 'afterMs' | 'wasOpen' | 'notes'> & {
+  readonly text: string;
+  readonly error: CommandError | undefined;
+};
+
+/** Runs a whole knock and gives the exit code. Errors of every kind are printed here, in the form that was asked for. */
+export async function knockCommand(action: 'open' | 'close', options: KnockOptions, world: World): Promise<number> {
+  const remark = (text: string) => {
+    if (options.output === 'verbose') world.err(`knock: ${text}\n`);
+  };
+  // What a command prints must stay its own: with `-- COMMAND` the result goes to stderr.
+  const result = options.command.length > 0 ? world.err : world.out;
+  let reports: readonly AddressReport[] = [];
+  let finding: Finding;
+  try {
+    const prepared = await prepareKnock(action, options, world, remark);
+    if (options.dryRun) {
+      const { dryRun } = await import('./dry-run.ts');
+      world.out(await dryRun(prepared.plan, world, options.output === 'json'));
+      return 0;
+    }
+    if (action === 'close') {
+      const closing = await closeDoor(prepared.plan, world, remark);
+      reports = closing.reports;
+      finding = judgeClose(prepared, closing, world);
+    } else {
+      reports = await knockAtAll(prepared.plan, world, remark);
+      finding = judgeOpen(prepared, reports, world);
+    }
+    prepared.plan.slots.prune(world.now());
+  } catch (cause) {
+    if (!(cause instanceof CommandError)) throw cause;
+    finding = failed(cause);
+  }
+  if (options.output === 'json') result(`${JSON.stringify(jsonReport(action, options, reports, finding))}\n`);
+  if (finding.error !== undefined) {
+    printError(finding.error, world);
+    return finding.error.exitCode;
+  }
+  if (options.output === 'text' || options.output === 'verbose') {
+    result(`${finding.text}\n`);
+    for (const note of finding.notes) world.err(`knock: ${note}\n`);
+  }
+  if (options.command.length === 0) return 0;
+  const { runCommand } = await import('./run-command.ts');
+  return await runCommand(options.command, world);
+}
+
+function circumstances({ plan, serverKeyOrigin }: Prepared, world: World): Circumstances {
+  return {
+    host: plan.host,
+    knockPort: plan.knockPort,
+    timeoutMs: plan.timeoutMs,
+    serverKeyOrigin,
+    clientFingerprint: fingerprint(plan.secret.publicKey),
+    nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),
+  };
+}
+
+function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], world: World): Finding {
+  const { plan } = prepared;
+  const about = circumstances(prepared, world);
+  const sent = reports.filter((report) => report.sent > 0);
+  if (sent.length === 0) return failed(explainUnsent(reports, about));
+  if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
+  const won = reports.find((report) => report.ports.every((port) => port.after === 'open'));
+  if (won === undefined) return failed(explainFailure(reports, about));
+  const afterMs = Math.max(...won.ports.map((port) => port.openedAfterMs ?? 0));
+  const wasOpen = won.ports.some((port) => port.before === 'open');
+  return {
+    result: 'open',
+    address: won.address.text,
+    afterMs: roundMs(afterMs),
+    wasOpen,
+    text: `open after ${formatMs(afterMs)}${won.sent > 1 ? ` (${won.sent} knocks)` : ''}`,
+    notes: [...openNotes(won, plan), ...plan.probes.unprobed.map((why) => `not checked: ${why}`)],
+    error: undefined,
+  };
+}
+
+function openNotes(won: AddressReport, plan: KnockPlan): readonly string[] {
+  const already = won.ports.filter((port) => port.before === 'open').map((port) => port.service);
+  const verb = already.length === 1 ? 'was' : 'were';
+  const notes = [];
+  if (already.length > 0)
+    notes.push(`${already.join(', ')} ${verb} open before this knock: an earlier grant still holds, or the port is not protected`);
+  if (won.ports.some((port) => port.guessed)) notes.push(`no SERVICE was named: tcp/22 of ${plan.host} was checked`);
+  return notes;
+}
+
+function unchecked(plan: KnockPlan, sent: readonly AddressReport[], why: string): Finding {
+  const where = sent.map((report) => report.address.text).join(' and ');
+  return {
+    result: 'sent',
+    address: sent[0]?.address.text ?? null,
+    afterMs: null,
+    wasOpen: null,
+    text: `knock sent to ${where} (${why})`,
+    notes: plan.probes.unprobed.map((reason) => `not checked: ${reason}`),
+    error: undefined,
+  };
+}
+
+function judgeClose(prepared: Prepared, { reports, stillOpen }: Closing, world: World): Finding {
+  const { plan } = prepared;
+  const sent = reports.filter((report) => report.sent > 0);
+  if (sent.length === 0) return failed(explainUnsent(reports, circumstances(prepared, world)));
+  if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
+  if (stillOpen !== undefined) return failed(explainStillOpen(stillOpen.address.text, stillOpen.port));
+  const notes = plan.probes.ports.some((port) => port.guessed) ? [`no SERVICE was named: tcp/22 of ${plan.host} was checked`] : [];
+  return {
+    result: 'closed',
+    address: sent[0]?.address.text ?? null,
+    afterMs: null,
+    wasOpen: null,
+    text: 'closed',
+    notes,
+    error: undefined,
+  };
+}
+
+function failed(error: CommandError): Finding {
+  return { result: 'failed', address: null, afterMs: null, wasOpen: null, notes: [], text: '', error };
+}
+
+function jsonReport(action: 'open' | 'close', options: KnockOptions, reports: readonly AddressReport[], finding: Finding): JsonReport {
+  return {
+    ok: finding.error === undefined,
+    action,
+    host: options.host,
+    result: finding.result,
+    address: finding.address,
+    afterMs: finding.afterMs,
+    wasOpen: finding.wasOpen,
+    knocksSent: reports.reduce((sum, report) => sum + report.sent, 0),
+    services: options.requests.map(formatRequest),
+    addresses: reports.map(jsonAddress),
+    notes: finding.notes,
+    error: finding.error === undefined ? null : jsonError(finding.error),
+  };
+}

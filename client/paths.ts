@@ -1,0 +1,40 @@
+// Where the client keeps and finds its files on each platform. Pure: looks at nothing but its arguments.
+import { posix, win32 } from 'node:path';
+import type { World } from './world.ts';
+
+export type ClientPaths = {
+  readonly configFile: string;
+  readonly stateDir: string;
+  /** Where keys are looked for, in this order. */
+  readonly identityFiles: readonly string[];
+  readonly knownHostsFiles: readonly string[];
+};
+
+/** XDG folders on Linux and macOS, %APPDATA% and %LOCALAPPDATA% on Windows; ssh's own files everywhere. */
+export function clientPaths(world: Pick<World, 'env' | 'platform' | 'home'>): ClientPaths {
+  const windows = world.platform === 'win32';
+  const { join, isAbsolute } = windows ? win32 : posix;
+  // The XDG specification: a relative path in these variables is to be ignored.
+  const base = (variable: string, fallback: string) => {
+    const value = world.env[variable];
+    return value !== undefined && isAbsolute(value) ? value : fallback;
+  };
+  const configDir = windows
+    ? join(base('APPDATA', join(world.home, 'AppData', 'Roaming')), 'knock')
+    : join(base('XDG_CONFIG_HOME', join(world.home, '.config')), 'knock');
+  const stateDir = windows
+    ? join(base('LOCALAPPDATA', join(world.home, 'AppData', 'Local')), 'knock', 'state')
+    : join(base('XDG_STATE_HOME', join(world.home, '.local', 'state')), 'knock');
+  const ssh = join(world.home, '.ssh');
+  return {
+    configFile: join(configDir, 'config.yaml'),
+    stateDir,
+    identityFiles: [join(configDir, 'id_ed25519'), join(ssh, 'id_ed25519')],
+    knownHostsFiles: [join(ssh, 'known_hosts'), join(ssh, 'known_hosts2')],
+  };
+}
+
+/** `~` and `~/…` mean the home folder, as in a shell; anything else is taken as it stands. */
+export function expandHome(path: string, home: string): string {
+  return path === '~' ? home : /^~[/\\]/.test(path) ? `${home}${path.slice(1)}` : path;
+}

@@ -1,0 +1,133 @@
+// Watches one TCP port of one address for the moment in which it opens. Sends nothing but SYNs, and closes what it opened at once.
+import { connect, type Socket } from 'node:net';
+import type { IpAddress } from '../protocol/address.ts';
+
+/** What the port answered last. `silent`: nothing, as a dropped SYN does. */
+export type Seen = 'open' | 'refused' | 'silent' | 'unreachable';
+
+// Tunable. A dropped SYN is repeated by the kernel only after a second, so new connections are tried much sooner.
+const FIRST_INTERVAL_MS = 1;
+const LAST_INTERVAL_MS = 250;
+// A connection that needed longer than this repeated its SYN, so it says nothing about the moment in which it began.
+const FIRST_SYN_MS = 900;
+
+/** Lives until `close`, which must be called. */
+export class PortWatch {
+  readonly port: number;
+  /** Resolves with the monotonic time of the first connection that was accepted after `hurry`. Never rejects. */
+  readonly opened: Promise<number>;
+  readonly #address: IpAddress;
+  readonly #from: IpAddress | undefined;
+  readonly #monotonicMs: () => number;
+  readonly #pending = new Set<Socket>();
+  readonly #resolveOpened: (atMs: number) => void;
+  #before: Seen = 'silent';
+  #after: Seen = 'silent';
+  #intervalMs = FIRST_INTERVAL_MS;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: {
+    readonly address: IpAddress;
+    readonly port: number;
+    /** The local address to connect from, when it is not the system's choice. */
+    readonly from: IpAddress | undefined;
+    readonly monotonicMs: () => number;
+  }) {
+    this.#address = options.address;
+    this.#from = options.from;
+    this.port = options.port;
+    this.#monotonicMs = options.monotonicMs;
+    let resolveOpened: (atMs: number) => void = () => undefined;
+    this.opened = new Promise((resolve) => {
+      resolveOpened = resolve;
+    });
+    this.#resolveOpened = resolveOpened;
+  }
+
+  /** What one connection found that began before the knock. */
+  get before(): Seen {
+    return this.#before;
+  }
+
+  /** What the connections since the knock found. */
+  get after(): Seen {
+    return this.#after;
+  }
+
+  /** Begins one connection whose answer tells whether the port was open already. To be called before the knock leaves. */
+  lookBefore(): void {
+    const startedMs = this.#monotonicMs();
+    this.#try((seen) => {
+      if (seen !== 'open' || this.#monotonicMs() - startedMs < FIRST_SYN_MS) this.#before = seen;
+    });
+  }
+
+  /** A knock has just left: tries at once and then at growing intervals. */
+  hurry(): void {
+    clearTimeout(this.#timer);
+    this.#intervalMs = FIRST_INTERVAL_MS;
+    this.#schedule();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const socket of this.#pending) socket.destroy();
+    this.#pending.clear();
+  }
+
+  #schedule(): void {
+    if (this.#closed || this.#after === 'open') return;
+    this.#timer = setTimeout(() => {
+      this.#try((seen) => this.#settle(seen));
+      this.#intervalMs = Math.min(this.#intervalMs * 2, LAST_INTERVAL_MS);
+      this.#schedule();
+    }, this.#intervalMs);
+  }
+
+  #settle(seen: Seen): void {
+    if (this.#after === 'open') return;
+    this.#after = seen;
+    if (seen !== 'open') return;
+    this.#resolveOpened(this.#monotonicMs());
+    // The losers go at once: their SYN-ACKs are then answered by a reset, and the service behind the port never sees them.
+    this.close();
+  }
+
+  #try(settle: (seen: Seen) => void): void {
+    const socket = connect({
+      host: this.#address.text,
+      port: this.port,
+      ...(this.#from === undefined ? {} : { localAddress: this.#from.text }),
+    });
+    this.#pending.add(socket);
+    const finish = (seen: Seen) => {
+      this.#pending.delete(socket);
+      socket.destroy();
+      if (!this.#closed) settle(seen);
+    };
+    socket.once('connect', () => finish('open'));
+    socket.once('error', (error: NodeJS.ErrnoException) => finish(seenByError(error.code)));
+  }
+}
+
+/** Whether one new connection is accepted within the time. For `knock close`, which hopes that it is not. */
+export async function isPortOpen(address: IpAddress, port: number, waitMs: number): Promise<Seen> {
+  return await new Promise((resolve) => {
+    const socket = connect({ host: address.text, port });
+    const finish = (seen: Seen) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(seen);
+    };
+    const timer = setTimeout(() => finish('silent'), waitMs);
+    socket.once('connect', () => finish('open'));
+    socket.once('error', (error: NodeJS.ErrnoException) => finish(seenByError(error.code)));
+  });
+}
+
+function seenByError(code: string | undefined): Seen {
+  if (code === 'ECONNREFUSED' || code === 'ECONNRESET') return 'refused';
+  return code === 'ETIMEDOUT' ? 'silent' : 'unreachable';
+}

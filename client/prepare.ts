@@ -1,0 +1,181 @@
+// Gathers all that a knock needs (profile, keys, addresses, slots) into a plan. Sends nothing; asks for a passphrase if it must.
+import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { type IpAddress, parseAddress } from '../protocol/address.ts';
+import type { SecretKey } from '../protocol/identity.ts';
+import type { Action } from '../protocol/knock.ts';
+import { PSK_BYTES, pairAsClient } from '../protocol/pairing.ts';
+import { DEFAULT_SLOTS } from '../protocol/tags.ts';
+import { CommandError, usageError } from './command-error.ts';
+import { loadIdentity } from './identity-file.ts';
+import type { KnockOptions } from './options.ts';
+import { clientPaths, expandHome } from './paths.ts';
+import { budgetAttempts, type KnockPlan } from './plan.ts';
+import type { Profile } from './profile.ts';
+import { quote } from './quote.ts';
+import { type Resolved, resolveHost } from './resolve.ts';
+import { readSecretFile } from './secret-file.ts';
+import { type ServerKey, serverKeyFromKnownHosts, serverKeyFromOption } from './server-key.ts';
+import { parseRequests, planProbes } from './services.ts';
+import { SlotDrawer } from './slots.ts';
+import type { SourceMode } from './source.ts';
+import type { World } from './world.ts';
+
+// Fixed by cli.md.
+const DEFAULT_KNOCK_PORT = 62201;
+
+export type Prepared = { readonly plan: KnockPlan; readonly serverKeyOrigin: ServerKey['origin']; readonly identityPath: string };
+
+/** `action` says whether to open or to close. Each `remark` is for `-v`. */
+export async function prepareKnock(
+  kind: Action['kind'],
+  options: KnockOptions,
+  world: World,
+  remark: (text: string) => void,
+): Promise<Prepared> {
+  const paths = clientPaths(world);
+  const profile = await findProfile(options.host, options.config, paths.configFile);
+  const host = profile.host ?? options.host;
+  const requests = options.requests.length > 0 ? options.requests : parseRequests(profile.services ?? []).requests;
+  // The name is looked up while the keys are read. Its failure is looked at below, after any error about keys.
+  const lookup = outcomeOf(resolveHost(host, options.family, options.timeoutMs));
+  const findKey = () => findServerKey(host, options, profile, requests.flatMap(tcpPort), paths.knownHostsFiles);
+  const serverKey = await rather(findKey, lookup);
+  const named = options.identity ?? profile.identity;
+  const identity = await loadIdentity(named === undefined ? undefined : expandHome(named, world.home), paths.identityFiles, world);
+  remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
+  const source = options.source ?? profile.source ?? { kind: 'auto' };
+  const resolved = ofSourceFamily(await lookup(), source);
+  remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
+  const slots = profile.slots ?? DEFAULT_SLOTS;
+  const psk = profile.pskFile === undefined ? undefined : readPsk(expandHome(profile.pskFile, world.home), world);
+  const probes = planProbes(requests);
+  const plan: KnockPlan = {
+    host: options.host,
+    resolved,
+    knockPort: options.port ?? profile.port ?? DEFAULT_KNOCK_PORT,
+    action: kind === 'close' ? { kind } : { kind, lifetimeSeconds: options.ttlSeconds ?? profile.ttlSeconds ?? 0, once: options.once },
+    requests,
+    source,
+    from: source.kind === 'address' && isOwn(source.address) ? source.address : undefined,
+    secret: identity.secret,
+    pairing: pairAsClient(identity.secret, serverKey.publicKey, psk),
+    slots: drawer(paths.stateDir, identity.secret, serverKey, slots, world, remark),
+    attempts: budgetAttempts(resolved.targets.length, slots, options.retries),
+    timeoutMs: options.timeoutMs,
+    probes,
+    unchecked: whyUnchecked(options, probes.ports.length),
+  };
+  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path };
+}
+
+async function findProfile(name: string, named: string | undefined, standard: string): Promise<Readonly<Profile>> {
+  const file = named ?? standard;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    if (named === undefined && (code === 'ENOENT' || code === 'ENOTDIR')) return {};
+    throw new CommandError(2, 'config-unreadable', `cannot read the configuration ${quote(file)} (${code})`);
+  }
+  const { parseProfiles } = await import('./profile.ts');
+  const { profiles, problems } = parseProfiles(text, file);
+  if (problems.length > 0) throw usageError(problems);
+  return profiles.get(name) ?? {};
+}
+
+function findServerKey(
+  host: string,
+  options: KnockOptions,
+  profile: Readonly<Profile>,
+  tcpPorts: readonly number[],
+  knownHostsFiles: readonly string[],
+): ServerKey {
+  if (options.serverKey !== undefined) return serverKeyFromOption(options.serverKey);
+  if (profile.serverKey !== undefined) return { publicKey: profile.serverKey, origin: 'profile' };
+  return serverKeyFromKnownHosts(host, tcpPorts, knownHostsFiles);
+}
+
+function tcpPort(request: KnockOptions['requests'][number]): readonly number[] {
+  return request.kind === 'ports' && request.ports.protocol === 'tcp' ? [request.ports.first] : [];
+}
+
+/** A named source address can only stand for targets of its own family. */
+function ofSourceFamily(resolved: Resolved, source: SourceMode): Resolved {
+  if (source.kind !== 'address') return resolved;
+  const targets = resolved.targets.filter((target) => target.family === source.address.family);
+  if (targets.length > 0) return { ...resolved, targets };
+  throw new CommandError(2, 'usage', `--source ${source.address.text} is IPv${source.address.family}, but the host has no such address`);
+}
+
+function isOwn(address: IpAddress): boolean {
+  return Object.values(networkInterfaces()).some((entries) =>
+    entries?.some((entry) => {
+      const own = parseAddress(entry.address);
+      return own.ok && own.value.text === address.text;
+    }),
+  );
+}
+
+function readPsk(path: string, world: World): Uint8Array {
+  const content = readSecretFile(path, 'psk_file', world);
+  if (content === undefined) throw new CommandError(2, 'psk-refused', `there is no psk_file ${quote(path)}`);
+  const base64 = content.toString('latin1').trim();
+  const psk = Buffer.from(base64, 'base64');
+  if (psk.length !== PSK_BYTES || psk.toString('base64') !== base64)
+    throw new CommandError(
+      2,
+      'psk-refused',
+      `the psk_file ${quote(path)} must hold ${PSK_BYTES} bytes in base64 (openssl rand -base64 32)`,
+    );
+  return psk;
+}
+
+function drawer(
+  stateDir: string,
+  secret: SecretKey,
+  serverKey: ServerKey,
+  slots: number,
+  world: World,
+  remark: (text: string) => void,
+): SlotDrawer {
+  return new SlotDrawer({
+    stateDir,
+    client: secret.publicKey,
+    server: serverKey.publicKey,
+    slots,
+    random: world.random,
+    onTrouble: remark,
+  });
+}
+
+function whyUnchecked(options: KnockOptions, portCount: number): string | undefined {
+  if (!options.verify) return '--no-verify';
+  // SPEC: the check would spend the one connection that the grant admits.
+  if (options.once) return 'a check would use up the one connection';
+  return portCount === 0 ? 'nothing that was asked for can be checked' : undefined;
+}
+
+/** Of two failures the more basic one is shown: nobody has a key for a name that was mistyped. */
+async function rather<T>(attempt: () => T, basic: () => Promise<unknown>): Promise<T> {
+  try {
+    return attempt();
+  } catch (cause) {
+    if (cause instanceof CommandError && cause.code === 'server-key-unknown') await basic();
+    throw cause;
+  }
+}
+
+/** Starts now, throws later: a promise that fails before anyone waits for it would end the process. */
+function outcomeOf<T>(promise: Promise<T>): () => Promise<T> {
+  const settled = promise.then(
+    (value) => ({ ok: true, value }) as const,
+    (cause: unknown) => ({ ok: false, cause }) as const,
+  );
+  return async () => {
+    const result = await settled;
+    if (!result.ok) throw result.cause;
+    return result.value;
+  };
+}

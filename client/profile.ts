@@ -1,0 +1,163 @@
+// Reads the client's configuration, strictly: an unknown key or a wrong value is reported with its place, all of them at once.
+// Loaded only when there is a file: the YAML parser costs more time than a knock.
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
+import { type Parsed, parsed, unparsed } from '../protocol/brand.ts';
+import { parseDuration } from '../protocol/duration.ts';
+import type { PublicKey } from '../protocol/identity.ts';
+import { parsePublicLine } from '../protocol/openssh.ts';
+import { nearest, quote } from './quote.ts';
+import { parseRequest } from './services.ts';
+import { parseSource, type SourceMode } from './source.ts';
+
+/** What the user keeps about one server. Everything but the name can be left out. */
+export type Profile = {
+  host?: string;
+  serverKey?: PublicKey;
+  identity?: string;
+  port?: number;
+  services?: readonly string[];
+  ttlSeconds?: number;
+  source?: SourceMode;
+  pskFile?: string;
+  slots?: number;
+};
+
+export type Profiles = { readonly profiles: ReadonlyMap<string, Readonly<Profile>>; readonly problems: readonly string[] };
+
+// A name must not look like an option or a path, and must be typed without quoting.
+const PROFILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
+// Fixed by SPEC.md: a lifetime is a u32 of seconds.
+const MAX_LIFETIME_SECONDS = 0xffff_ffff;
+
+type Field = (value: unknown, profile: Profile) => string | undefined;
+
+/** Each key of a profile: stores the value and gives nothing, or gives one sentence about what is wrong. */
+const FIELDS: Readonly<Record<string, Field>> = {
+  host: (value, profile) => store(text(value), (host) => (profile.host = host)),
+  server_key: (value, profile) => store(serverKey(value), (key) => (profile.serverKey = key)),
+  identity: (value, profile) => store(text(value), (path) => (profile.identity = path)),
+  port: (value, profile) => store(integer(value, 1, 65535), (port) => (profile.port = port)),
+  services: (value, profile) => store(services(value), (names) => (profile.services = names)),
+  ttl: (value, profile) => store(lifetime(value), (seconds) => (profile.ttlSeconds = seconds)),
+  source: (value, profile) => store(chain(text(value), parseSource), (source) => (profile.source = source)),
+  psk_file: (value, profile) => store(text(value), (path) => (profile.pskFile = path)),
+  slots: (value, profile) => store(integer(value, 1, 64), (slots) => (profile.slots = slots)),
+};
+
+/** Reads the text of `file`, which is named in problems only. */
+export function parseProfiles(source: string, file: string): Profiles {
+  const lines = new LineCounter();
+  const problems: string[] = [];
+  const at = (offset: number | undefined, why: string) => {
+    const { line, col } = lines.linePos(offset ?? 0);
+    problems.push(`${quotePath(file)}:${line}:${col}: ${why}`);
+  };
+  const document = parseDocument(source, { lineCounter: lines, version: '1.2', uniqueKeys: true, prettyErrors: false, stringKeys: true });
+  for (const error of document.errors) at(error.pos[0], firstSentence(error.message));
+  const profiles = new Map<string, Profile>();
+  if (problems.length > 0 || document.contents === null) return { profiles, problems };
+  if (!isMap(document.contents)) {
+    at(offsetOf(document.contents), 'expected "profiles:" and below it one entry for each server');
+    return { profiles, problems };
+  }
+  for (const { key, value } of document.contents.items) {
+    if (keyText(key) !== 'profiles') at(offsetOf(key), unknownKey(keyText(key), ['profiles']));
+    else if (isMap(value)) readProfiles(value, profiles, at);
+    else if (!(isScalar(value) && value.value === null)) at(offsetOf(value ?? key), '"profiles" must hold one entry for each server');
+  }
+  return { profiles, problems };
+}
+
+function readProfiles(map: YAMLMap, profiles: Map<string, Profile>, at: (offset: number | undefined, why: string) => void): void {
+  for (const { key, value } of map.items) {
+    const name = keyText(key);
+    if (!PROFILE_NAME.test(name)) at(offsetOf(key), `not a profile name: ${quote(name)} (letters, digits, "_", "." and "-", at most 64)`);
+    if (!isMap(value)) {
+      at(offsetOf(value) ?? offsetOf(key), `the profile ${quote(name)} must hold keys such as "host: web1.example.org"`);
+      continue;
+    }
+    const profile: Profile = {};
+    for (const { key: fieldKey, value: fieldValue } of value.items) {
+      const fieldName = keyText(fieldKey);
+      const field = Object.hasOwn(FIELDS, fieldName) ? FIELDS[fieldName] : undefined;
+      if (field === undefined) {
+        at(offsetOf(fieldKey), unknownKey(fieldName, Object.keys(FIELDS)));
+        continue;
+      }
+      const why = field(plain(fieldValue), profile);
+      if (why !== undefined) at(offsetOf(fieldValue) ?? offsetOf(fieldKey), `${fieldName}: ${why}`);
+    }
+    profiles.set(name, profile);
+  }
+}
+
+function store<T>(result: Parsed<T>, keep: (value: T) => void): string | undefined {
+  if (!result.ok) return result.why;
+  keep(result.value);
+  return undefined;
+}
+
+function chain<A, B>(first: Parsed<A>, next: (value: A) => Parsed<B>): Parsed<B> {
+  return first.ok ? next(first.value) : first;
+}
+
+function text(value: unknown): Parsed<string> {
+  if (typeof value !== 'string' || value === '') return unparsed('expected a text');
+  return /\p{Cc}/u.test(value) ? unparsed('control characters do not belong here') : parsed(value);
+}
+
+function integer(value: unknown, least: number, most: number): Parsed<number> {
+  return typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
+    ? parsed(value)
+    : unparsed(`expected a whole number from ${least} to ${most}`);
+}
+
+function serverKey(value: unknown): Parsed<PublicKey> {
+  return chain(chain(text(value), parsePublicLine), (line) => parsed(line.publicKey));
+}
+
+function services(value: unknown): Parsed<readonly string[]> {
+  if (!Array.isArray(value) || value.length === 0 || value.length > 16)
+    return unparsed('expected a list such as [ssh, tcp/8443], 1 to 16 long');
+  for (const item of value) {
+    const request = chain(text(item), parseRequest);
+    if (!request.ok) return request;
+  }
+  return parsed(value.map(String));
+}
+
+function lifetime(value: unknown): Parsed<number> {
+  const seconds = chain(text(value), parseDuration);
+  if (!seconds.ok) return typeof value === 'number' ? unparsed('a duration has a unit: 30s, 10m, 2h') : seconds;
+  return seconds.value >= 1 && seconds.value <= MAX_LIFETIME_SECONDS ? seconds : unparsed('must be at least 1s');
+}
+
+/** The value that a node stands for; aliases and tags have no place in this file. */
+function plain(node: unknown): unknown {
+  if (isScalar(node)) return node.value;
+  if (isSeq(node)) return node.items.map(plain);
+  return undefined;
+}
+
+function keyText(node: unknown): string {
+  return isScalar(node) ? String(node.value) : '';
+}
+
+function offsetOf(node: unknown): number | undefined {
+  return (node as Node | null | undefined)?.range?.[0];
+}
+
+function unknownKey(name: string, allowed: readonly string[]): string {
+  const meant = nearest(name, allowed);
+  return `unknown key ${quote(name)}${meant === undefined ? ` (known: ${allowed.join(', ')})` : `: did you mean "${meant}"?`}`;
+}
+
+function firstSentence(message: string): string {
+  return quote(message.split('\n', 1)[0] ?? '')
+    .slice(1, -1)
+    .replaceAll('\\"', '"');
+}
+
+function quotePath(path: string): string {
+  return quote(path).slice(1, -1);
+}

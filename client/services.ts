@@ -1,0 +1,95 @@
+// What a SERVICE on the command line asks for, and which TCP ports can be tried to see whether the door opened.
+// The table of names only helps the check: names travel to the server as names, and the server says what they mean.
+import { type Parsed, parsed, unparsed } from '../protocol/brand.ts';
+import { type Request, SERVICE_NAME } from '../protocol/knock.ts';
+import { formatPortRange, parsePortRange } from '../protocol/ports.ts';
+import { quote } from './quote.ts';
+
+// Fixed by SPEC.md: at most 16 requests in a knock.
+export const MAX_REQUESTS = 16;
+
+// Tunable. Not /etc/services: it does not exist everywhere, and a name must mean the same on each client.
+const WELL_KNOWN_TCP: Readonly<Record<string, number>> = {
+  ftp: 21,
+  ssh: 22,
+  telnet: 23,
+  smtp: 25,
+  http: 80,
+  pop3: 110,
+  imap: 143,
+  ldap: 389,
+  https: 443,
+  smb: 445,
+  submissions: 465,
+  submission: 587,
+  ldaps: 636,
+  rsync: 873,
+  imaps: 993,
+  pop3s: 995,
+  mssql: 1433,
+  mqtt: 1883,
+  mysql: 3306,
+  rdp: 3389,
+  postgres: 5432,
+  postgresql: 5432,
+  vnc: 5900,
+  redis: 6379,
+  kubernetes: 6443,
+};
+
+/** A TCP port that shows whether a knock worked. `guessed`: nobody named a service, so this is only the likeliest one. */
+export type ProbePort = { readonly port: number; readonly service: string; readonly guessed: boolean };
+
+/** What can be tried, and for each thing that cannot, why not. */
+export type ProbePlan = { readonly ports: readonly ProbePort[]; readonly unprobed: readonly string[] };
+
+/** Reads `ssh`, `tcp/8443`, `udp/51820` or `tcp/9000-9010`. */
+export function parseRequest(text: string): Parsed<Request> {
+  if (/^(tcp|udp)\//.test(text)) {
+    const ports = parsePortRange(text);
+    return ports.ok ? parsed({ kind: 'ports', ports: ports.value }) : unparsed(shorten(ports.why, text));
+  }
+  if (SERVICE_NAME.test(text) && !/^\d+$/.test(text)) return parsed({ kind: 'service', name: text });
+  if (/^\d+(-\d+)?$/.test(text)) return unparsed(`not a service: ${quote(text)}: write tcp/${text} or udp/${text}`);
+  return unparsed(`not a service: ${quote(text)} (write a name of a-z, 0-9 and -, tcp/8443, udp/51820 or tcp/9000-9010)`);
+}
+
+/** Reads all of them; every mistake is reported. Repetitions are dropped. */
+export function parseRequests(texts: readonly string[]): { readonly requests: readonly Request[]; readonly problems: readonly string[] } {
+  const results = [...new Set(texts)].map(parseRequest);
+  const requests = results.flatMap((result) => (result.ok ? [result.value] : []));
+  const problems = results.flatMap((result) => (result.ok ? [] : [result.why]));
+  if (results.length > MAX_REQUESTS) problems.push(`at most ${MAX_REQUESTS} services fit into one knock: ${results.length} were given`);
+  return { requests, problems };
+}
+
+export function formatRequest(request: Request): string {
+  return request.kind === 'service' ? request.name : formatPortRange(request.ports);
+}
+
+/** Which ports the check tries. With no request the server decides what opens; ssh is the best guess. */
+export function planProbes(requests: readonly Request[]): ProbePlan {
+  if (requests.length === 0) return { ports: [{ port: 22, service: 'tcp/22', guessed: true }], unprobed: [] };
+  const ports = new Map<number, ProbePort>();
+  const unprobed: string[] = [];
+  for (const request of requests) {
+    const port = probePort(request);
+    if (typeof port === 'number') ports.set(port, { port, service: formatRequest(request), guessed: false });
+    else unprobed.push(`${formatRequest(request)}: ${port.why}`);
+  }
+  return { ports: [...ports.values()], unprobed };
+}
+
+function probePort(request: Request): number | { readonly why: string } {
+  if (request.kind === 'service') {
+    return WELL_KNOWN_TCP[request.name] ?? { why: 'only the server knows its port' };
+  }
+  // Of a range, the first port stands for all: trying each would look like a scan.
+  if (request.ports.protocol === 'tcp') return request.ports.first;
+  return { why: 'UDP does not answer' };
+}
+
+// protocol/ports.ts repeats the text as it was typed: cut it here, where it is shown.
+function shorten(why: string, text: string): string {
+  return text.length > 40 ? `not a port: ${quote(text.slice(0, 40))}…` : why;
+}

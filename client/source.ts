@@ -1,0 +1,137 @@
+// Which address of this machine a knock is bound to, if any (SPEC "Client rules that belong to security"). Pure: asks no resolver, opens no socket.
+import { contains, type IpAddress, type Network, parseAddress, parseNetwork } from '../protocol/address.ts';
+import type { Parsed } from '../protocol/brand.ts';
+import { parsed, unparsed } from '../protocol/brand.ts';
+import type { KnockSource } from '../protocol/knock.ts';
+import { quote } from './quote.ts';
+
+/** What `--source` or the profile says. */
+export type SourceMode =
+  | { readonly kind: 'auto' }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'bound' }
+  | { readonly kind: 'address'; readonly address: IpAddress };
+
+/** Whether a translator between IPv6 and IPv4 may stand before the target. `unknown`: the resolver did not say in time. */
+export type Translation = 'none' | 'translated' | 'unknown';
+
+// IANA special-purpose registries: what is not globally reachable, or is an end of a tunnel that may be translated.
+const NOT_GLOBAL: readonly Network[] = [
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.0.2.0/24',
+  '192.88.99.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '224.0.0.0/3',
+  '2001::/23',
+  '2001:db8::/32',
+  '2002::/16',
+  '3fff::/20',
+].map(fixedNetwork);
+
+const GLOBAL_IPV6 = fixedNetwork('2000::/3');
+// RFC 6052: the well-known prefix of translators.
+const NAT64_WELL_KNOWN = fixedNetwork('64:ff9b::/96');
+// RFC 7335: the client's side of 464XLAT.
+const CLAT = fixedNetwork('192.0.0.0/29');
+// Addresses that name no host as others see it (P32): binding to them can only make the server refuse.
+const SENSELESS: readonly Network[] = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8'].map(
+  fixedNetwork,
+);
+
+// RFC 6052 section 2.2: where the IPv4 address stands, for each length of prefix. Byte 8 is always zero and skipped.
+const EMBEDDED_AT: readonly { readonly prefix: number; readonly bytes: readonly number[] }[] = [
+  { prefix: 96, bytes: [12, 13, 14, 15] },
+  { prefix: 64, bytes: [9, 10, 11, 12] },
+  { prefix: 56, bytes: [7, 9, 10, 11] },
+  { prefix: 48, bytes: [6, 7, 9, 10] },
+  { prefix: 40, bytes: [5, 6, 7, 9] },
+  { prefix: 32, bytes: [4, 5, 6, 7] },
+];
+
+/** Reads `auto`, `none`, `bound` or an address. */
+export function parseSource(text: string): Parsed<SourceMode> {
+  if (text === 'auto' || text === 'none' || text === 'bound') return parsed({ kind: text });
+  const address = parseAddress(text);
+  if (!address.ok) return unparsed(`not a source: ${quote(text)} (write auto, bound, none or an IP address)`);
+  if (isSenseless(address.value)) return unparsed(`${address.value.text} is not an address that a server could see this machine under`);
+  return parsed({ kind: 'address', address: address.value });
+}
+
+/** Whether the address is this machine's own name in the whole internet, so that no translator is likely to change it. */
+export function isGlobal(address: IpAddress): boolean {
+  if (address.family === 6 && !contains(GLOBAL_IPV6, address)) return false;
+  return !NOT_GLOBAL.some((network) => contains(network, address));
+}
+
+/**
+ * The source of a knock to `target` from `local`, the address that the system would send from.
+ * `auto` binds only what no translator changes; `bound` and an address bind or fail: they never fall back.
+ */
+export function chooseSource(mode: SourceMode, local: IpAddress, target: IpAddress, translation: Translation): Parsed<KnockSource> {
+  switch (mode.kind) {
+    case 'none':
+      return parsed({ kind: 'unbound' });
+    case 'address':
+      if (mode.address.family !== target.family) return unparsed(`--source ${mode.address.text} is not of the family of ${target.text}`);
+      return parsed({ kind: 'bound', address: mode.address });
+    case 'auto': {
+      const safe = local.family === target.family && isGlobal(local) && !isTranslated(local, target) && translation === 'none';
+      return parsed(safe ? { kind: 'bound', address: local } : { kind: 'unbound' });
+    }
+    case 'bound':
+      if (isSenseless(local)) return unparsed(`the knock cannot be bound: this machine reaches ${target.text} from ${local.text}`);
+      if (isTranslated(local, target) || translation === 'translated')
+        return unparsed(`the knock cannot be bound: an address translator (NAT64) stands before ${target.text}`);
+      return parsed({ kind: 'bound', address: local });
+  }
+}
+
+/** Whether `chooseSource` would use the answer to RFC 7050's question: asking costs a name lookup. */
+export function needsTranslation(mode: SourceMode, local: IpAddress, target: IpAddress): boolean {
+  if (target.family === 4 || isTranslated(local, target)) return false;
+  return mode.kind === 'bound' || (mode.kind === 'auto' && isGlobal(local));
+}
+
+/** Whether an IPv6 address holds one of these IPv4 addresses where RFC 6052 puts it: only then can DNS64 have made it. */
+export function embedsOneOf(target: IpAddress, ipv4: readonly IpAddress[]): boolean {
+  return target.family === 6 && EMBEDDED_AT.some((form) => ipv4.some((address) => holds(target, form.bytes, address)));
+}
+
+/** RFC 7050: the prefixes that the answers for ipv4only.arpa (192.0.0.170 and .171) show, and whether `target` lies in one. */
+export function isBehindDiscovered(target: IpAddress, ipv4OnlyAnswers: readonly IpAddress[]): boolean {
+  const wellKnown = [new Uint8Array([192, 0, 0, 170]), new Uint8Array([192, 0, 0, 171])];
+  return ipv4OnlyAnswers.some((answer) =>
+    EMBEDDED_AT.some(
+      (form) =>
+        wellKnown.some((bytes) => form.bytes.every((at, index) => answer.bytes[at] === bytes[index])) &&
+        answer.bytes.subarray(0, form.prefix / 8).every((byte, at) => target.bytes[at] === byte),
+    ),
+  );
+}
+
+function holds(target: IpAddress, at: readonly number[], ipv4: IpAddress): boolean {
+  return ipv4.family === 4 && at.every((position, index) => target.bytes[position] === ipv4.bytes[index]);
+}
+
+function isTranslated(local: IpAddress, target: IpAddress): boolean {
+  return contains(NAT64_WELL_KNOWN, target) || contains(CLAT, local);
+}
+
+function isSenseless(address: IpAddress): boolean {
+  return SENSELESS.some((network) => contains(network, address));
+}
+
+function fixedNetwork(text: string): Network {
+  const network = parseNetwork(text);
+  if (!network.ok) throw new TypeError(network.why);
+  return network.value;
+}
