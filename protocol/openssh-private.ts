@@ -129,7 +129,8 @@ function readEncrypted(cipher: KeyFileCipher, file: Encrypted, passphrase: Uint8
 /** The decrypted part. Undefined when the two check numbers differ, which is how a wrong passphrase shows. */
 function readKey(plain: Uint8Array, blockBytes: number, outer: PublicKey): PrivateKeyResult | undefined {
   const reader = new WireReader(plain);
-  if (reader.uint32() !== reader.uint32()) return undefined;
+  const [check, checkAgain] = [reader.uint32(), reader.uint32()];
+  if (check !== checkAgain) return undefined;
   if (reader.text() !== KEY_TYPE) return refused(`${DAMAGED}: its two halves hold different types of key`);
   const publicBytes = reader.string();
   const secretBytes = reader.string();
