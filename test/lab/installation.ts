@@ -1,6 +1,6 @@
 // A posternd with its files on one laboratory host, and knocking users on others: both as a person would set them up, by the
 // commands of this build and by ssh-keygen. What is in the files is the test's business.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -140,10 +140,25 @@ export class Knocker {
     return readFileSync(join(this.home, '.ssh', 'id_ed25519.pub'), 'utf8').trim();
   }
 
-  /** Puts a server's key where ssh would have put it. */
-  trust(server: Installation, addresses: readonly string[] = server.host.addresses()): void {
-    const line = server.publicLine.split(' ').slice(0, 2).join(' ');
-    writeFileSync(join(this.home, '.ssh', 'known_hosts'), `${addresses.join(',')} ${line}\n`, { flag: 'a' });
+  /**
+   * Puts a server's key where ssh would have put it (for `knock ADDRESS`), and into profiles called by the host's name and
+   * family (`knock server4`, `knock server6`) with 64 knocks a minute.
+   */
+  trust(server: Installation): void {
+    const key = server.publicLine.split(' ').slice(0, 2).join(' ');
+    const addresses = server.host.addresses();
+    writeFileSync(join(this.home, '.ssh', 'known_hosts'), `${addresses.join(',')} ${key}\n`, { flag: 'a' });
+    const folder = join(this.home, '.config', 'knock');
+    const file = join(folder, 'config.yaml');
+    if (!existsSync(file)) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      writeFileSync(file, 'profiles:\n');
+    }
+    const profiles = addresses.map((address, at) => {
+      const fields = { host: address, server_key: key, slots: 64 };
+      return `  ${server.host.name}${at === 0 ? 4 : 6}: ${JSON.stringify(fields)}\n`;
+    });
+    writeFileSync(file, profiles.join(''), { flag: 'a' });
   }
 
   /** Runs `knock …` on this host, as this person. */
