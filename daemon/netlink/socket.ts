@@ -2,6 +2,7 @@
 import { constants, endianness } from 'node:os';
 import { KernelError, libc } from './libc.ts';
 
+// biome-ignore lint/performance/noBarrelFile: the errors that a socket throws belong to its interface; not a barrel.
 export { KernelError, NativeMissingError } from './libc.ts';
 
 // From the kernel's headers (linux/socket.h, linux/netlink.h, asm-generic/socket.h).
