@@ -1,0 +1,217 @@
+// The gate as one nf_tables table, spoken to over netlink alone: no child process, no libnftables, nothing that a foreign table can crash.
+// Where the kernel can (6.9), the table belongs to our socket and outlives us (flags OWNER and PERSIST).
+import { type Firewall, FirewallError, type GateLayout, type Opening, type TimedOpening } from '../firewall.ts';
+import { type Carried, closeRequests, installRequests, openRequests } from './changes.ts';
+import { type Conversation, converse, RefusedError } from './conversation.ts';
+import { firewallError, gateHeld } from './errors.ts';
+import { NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST } from './kernel.ts';
+import { destroySockets, liveConnections } from './live-connections.ts';
+import { fingerprint, readCounters, readElements, readOpenings, readTable } from './reading.ts';
+import { addElements, deleteTable, flushSet, newTable, type Request, removeElements } from './requests.ts';
+import {
+  admittedKeyBytes,
+  admittedKeyParts,
+  admittedSet,
+  cutKeyParts,
+  cutSet,
+  keyBytes,
+  LIVE_TIMEOUT_MS,
+  TAG_SET,
+  VERSIONS,
+} from './sets.ts';
+import { watchTable } from './watch.ts';
+
+export type NftablesOptions = {
+  /** Name of the table in the inet family. */
+  readonly table: string;
+  /** Something that did not stop us but that an administrator should know. */
+  readonly onTrouble?: (text: string) => void;
+};
+
+// Tunable
+/** A batch of tags holds up a grant by less than a millisecond. */
+const TAGS_IN_BATCH = 1000;
+/** The packet path may consume an element between the two steps of its removal: the transaction is refused whole, and made again. */
+const ATTEMPTS = 5;
+
+/** Opens the conversation with the kernel; changes nothing yet. Throws FirewallError. */
+export async function openNftables(options: NftablesOptions): Promise<Firewall> {
+  const { table } = options;
+  const onTrouble = options.onTrouble ?? (() => undefined);
+  const conversation = attempt('speak to nf_tables', converse);
+  let installed: string | undefined;
+  let suspicion: (() => void) | undefined;
+  let stopWatching: (() => Promise<void>) | undefined;
+
+  const keepWatch = (): void => {
+    // An owned table cannot be changed by others, and events about our own tags would only cost time.
+    if (suspicion === undefined || stopWatching !== undefined || installed === undefined || isOurs(conversation, table)) return;
+    stopWatching = watchTable(table, conversation.portId, suspicion);
+  };
+
+  return {
+    name: 'nftables',
+    install: async (layout, openings) => {
+      const result = attempt('put up the gate', () => install(conversation, table, layout, openings));
+      installed = attempt('read the gate', () => fingerprint(conversation, table));
+      keepWatch();
+      return result;
+    },
+    intact: async () => installed !== undefined && attempt('read the gate', () => fingerprint(conversation, table)) === installed,
+    watch: (onSuspicion) => {
+      suspicion = onSuspicion;
+      keepWatch();
+    },
+    open: (openings) => attempt('open', () => transact(conversation, openRequests(table, openings))),
+    close: async (openings, cut) => {
+      attempt('close', () => transact(conversation, closeRequests(table, openings, cut)));
+      if (cut) await destroyAll(openings, onTrouble);
+    },
+    standing: async () => attempt('read the grants', () => readOpenings(conversation, table)),
+    arm: async (tags, timeoutMs) => {
+      for (const batch of inBatches(tags)) {
+        const elements = batch.map((key) => ({ key, timeoutMs }));
+        await attemptAsync('arm tags', () => conversation.transactAsync(addElements(table, TAG_SET, elements)));
+      }
+    },
+    disarm: async (tags) => {
+      for (const batch of inBatches(tags)) {
+        await attemptAsync('disarm tags', () => transactAsync(conversation, removeElements(table, TAG_SET, batch)));
+      }
+    },
+    disarmAll: async () => attempt('disarm tags', () => conversation.transact([flushSet(table, TAG_SET)])),
+    counters: async () => attempt('read the counters', () => readCounters(conversation, table)),
+    remove: async () => {
+      attempt('remove the gate', () => {
+        refuseWhenHeld(conversation, table);
+        conversation.transact([newTable(table), deleteTable(table)]);
+      });
+      installed = undefined;
+    },
+    release: async () => {
+      await stopWatching?.();
+      await conversation.close();
+    },
+  };
+}
+
+function install(
+  conversation: Conversation,
+  table: string,
+  layout: GateLayout,
+  openings: readonly TimedOpening[],
+): { readonly fresh: boolean } {
+  refuseWhenHeld(conversation, table);
+  const fresh = readTable(conversation, table) === undefined;
+  const carried = fresh ? liveOnes(layout) : takeOver(conversation, table);
+  const flags = canOwn(conversation, table) ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
+  // Nothing awaited from the reading above to this line: an opening made in between would be lost with the old table.
+  conversation.transact(installRequests(table, flags, layout, openings, carried));
+  return { fresh };
+}
+
+/** P30f: connections that were there before the gate may have no conntrack entry, and would look new. */
+function liveOnes(layout: GateLayout): Carried {
+  const flows = liveConnections(layout.protect);
+  return {
+    elements: new Map(
+      VERSIONS.map((version) => [
+        admittedSet(version),
+        flows.filter(({ peer }) => peer.family === version).map((flow) => ({ key: admittedKeyBytes(flow), timeoutMs: LIVE_TIMEOUT_MS })),
+      ]),
+    ),
+    counters: { knocks: 0, junk: 0, refused: 0, ended: 0 },
+  };
+}
+
+/** What the table that is replaced knows and the daemon does not: admitted and cut connections, counters. */
+function takeOver(conversation: Conversation, table: string): Carried {
+  const keep = (set: string, length: number) =>
+    [set, readElements(conversation, table, set).filter(({ key, timeoutMs }) => key.length === length && (timeoutMs ?? 0) > 0)] as const;
+  return {
+    elements: new Map(
+      VERSIONS.flatMap((version) => [
+        keep(admittedSet(version), keyBytes(admittedKeyParts(version))),
+        keep(cutSet(version), keyBytes(cutKeyParts(version))),
+      ]),
+    ),
+    counters: readCounters(conversation, table),
+  };
+}
+
+function isOurs(conversation: Conversation, table: string): boolean {
+  return readTable(conversation, table)?.owner === conversation.portId;
+}
+
+function refuseWhenHeld(conversation: Conversation, table: string): void {
+  const owner = readTable(conversation, table)?.owner;
+  if (owner !== undefined && owner !== conversation.portId) throw gateHeld(table, ` (netlink port ${owner})`);
+}
+
+/** Whether the kernel has OWNER and PERSIST, found by a transaction that is refused in any case, so that nothing changes. */
+export function canOwn(conversation: Conversation, table: string): boolean {
+  const probe = `${table}-probe`;
+  try {
+    conversation.transact([newTable(probe, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST), deleteTable(`${probe}-absent`)]);
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    if (error.code === 'EPERM') throw error;
+    return error.at === 1;
+  }
+  throw new FirewallError('KERNEL', 'the kernel accepted the deletion of a table that is not there', 'report this');
+}
+
+async function destroyAll(openings: readonly Opening[], onTrouble: (text: string) => void): Promise<void> {
+  const peers = new Map(openings.filter(({ protocol }) => protocol === 'tcp').map((o) => [`${o.address.text} ${o.port}`, o]));
+  for (const { address, port } of peers.values()) {
+    const trouble = await destroySockets(address, port);
+    if (trouble !== undefined)
+      onTrouble(`connections of ${address.text} to port ${port} end with their next packet, not at once: ${trouble}`);
+  }
+}
+
+function transact(conversation: Conversation, requests: readonly Request[]): void {
+  for (let round = 1; ; round += 1) {
+    try {
+      conversation.transact(requests);
+      return;
+    } catch (error) {
+      if (!consumedMeanwhile(error) || round === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function transactAsync(conversation: Conversation, requests: readonly Request[]): Promise<void> {
+  for (let round = 1; ; round += 1) {
+    try {
+      await conversation.transactAsync(requests);
+      return;
+    } catch (error) {
+      if (!consumedMeanwhile(error) || round === ATTEMPTS) throw error;
+    }
+  }
+}
+
+function consumedMeanwhile(error: unknown): boolean {
+  return error instanceof RefusedError && error.code === 'ENOENT';
+}
+
+function* inBatches(tags: readonly Uint8Array[]): Generator<readonly Uint8Array[]> {
+  for (let from = 0; from < tags.length; from += TAGS_IN_BATCH) yield tags.slice(from, from + TAGS_IN_BATCH);
+}
+
+function attempt<T>(doing: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw firewallError(error, doing);
+  }
+}
+
+async function attemptAsync(doing: string, action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    throw firewallError(error, doing);
+  }
+}
