@@ -30,6 +30,7 @@ export function acceptedWindows(now: UnixMs, toleranceMs: number): { readonly fi
 /** SPEC 4.1: the tag of one slot in one window. */
 export function tagOf(pairing: Pairing, window: number, slot: number): Uint8Array {
   if (!Number.isInteger(slot) || slot < 0 || slot >= MAX_SLOTS) throw new RangeError(`tagOf: not a slot: ${slot}`);
+  if (!Number.isSafeInteger(window) || window < 0) throw new RangeError(`tagOf: not a window: ${window}`);
   const input = new DataView(new ArrayBuffer(TAG_INPUT.bytes));
   input.setBigUint64(TAG_INPUT.window, BigInt(window));
   input.setUint8(TAG_INPUT.slot, slot);
