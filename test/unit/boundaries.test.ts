@@ -49,8 +49,8 @@ const CASES: readonly Case[] = [
     rule: GLOBALS,
   },
   {
-    text: 'the gate as text reads the clock',
-    file: 'daemon/firewall/nftables/gate-text.ts',
+    text: 'the structure of the gate reads the clock',
+    file: 'daemon/firewall/nftables/structure.ts',
     code: 'export const now = () => new Date();\n',
     rule: GLOBALS,
   },
