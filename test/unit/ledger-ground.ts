@@ -1,4 +1,5 @@
 // Ground for ledger tests: folders that a test owns, a clock that it moves, and copies of the folders as a crash would leave them.
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +10,7 @@ import { openLedger } from '../../daemon/ledger/open.ts';
 import type { Problem } from '../../daemon/problem.ts';
 import type { PublicKey } from '../../protocol/identity.ts';
 
-export type Ground = { readonly root: string; readonly stateDir: string; readonly runtimeDir: string };
+export type Ground = { readonly root: string; readonly stateDir: string; readonly runtimeDir: string; readonly mounts: string[] };
 export type Opened = { readonly ledger: Ledger; readonly problems: readonly Problem[]; readonly reports: string[] };
 
 /** Around which most tests place their windows: some minute of 2026. */
@@ -21,14 +22,18 @@ export function around(window: number): WindowRange {
 
 export function newGround(test?: TestContext): Ground {
   const root = fs.mkdtempSync(join(tmpdir(), 'pt-ledger-'));
-  test?.after(() => fs.rmSync(root, { recursive: true, force: true }));
-  fs.mkdirSync(join(root, 'state'));
-  fs.mkdirSync(join(root, 'run'));
-  return groundAt(root);
+  const ground = groundAt(root);
+  test?.after(() => {
+    for (const path of ground.mounts) spawnSync('umount', ['-l', path]);
+    fs.rmSync(root, { recursive: true, force: true });
+  });
+  fs.mkdirSync(ground.stateDir);
+  fs.mkdirSync(ground.runtimeDir);
+  return ground;
 }
 
 export function groundAt(root: string): Ground {
-  return { root, stateDir: join(root, 'state'), runtimeDir: join(root, 'run') };
+  return { root, stateDir: join(root, 'state'), runtimeDir: join(root, 'run'), mounts: [] };
 }
 
 export function ledgerPath(ground: Ground): string {
