@@ -37,7 +37,7 @@ export function readYaml(file: string, bytes: Uint8Array): YamlSource {
   } catch {
     return nothing(problemAt(start, 'the file is not UTF-8 text', 'save it as UTF-8'));
   }
-  const control = /[\0-\x08\v\f\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\r(?!\n)/.exec(text);
+  const control = /(?![\t\n\r])\p{Cc}|[\u2028\u2029\ufeff]|\r(?!\n)/u.exec(text);
   if (control !== null) {
     const place = placeAt(file, text, control.index);
     return nothing(problemAt(place, `a control character (${quoted(control[0])}) stands here`, 'remove it'));

@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readTrustedFile, trustedOwners } from '../config/trusted-file.ts';
 import { readYaml, type YamlSource } from '../config/yaml-source.ts';
-import { printable, type Problem, problemAt } from '../problem.ts';
+import { type Problem, printable, problemAt } from '../problem.ts';
 
 // Tunable. 10,000 clients in one file are 1.5 MiB.
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
@@ -18,7 +18,9 @@ export async function readRuleFiles(folder: string, problems: Problem[]): Promis
   await collect(folder, 0, paths, problems);
   paths.sort((a, b) => (a < b ? -1 : 1));
   if (paths.length > MAX_FILES) {
-    problems.push(problemAt(undefined, `more than ${MAX_FILES} rule files below ${printable(folder)}`, 'put several clients into one file'));
+    problems.push(
+      problemAt(undefined, `more than ${MAX_FILES} rule files below ${printable(folder)}`, 'put several clients into one file'),
+    );
     return [];
   }
   const files: RuleFile[] = [];

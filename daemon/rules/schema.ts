@@ -1,6 +1,7 @@
 // Every key of a rule file: what it may hold. The JSON Schema for editors comes from here too (config/json-schema.ts).
-import { validate as isCron } from 'node-cron';
+
 import { isIP } from 'node:net';
+import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { parsePublicLine } from '../../protocol/openssh.ts';
 import { duration, network, oneOrMore, path, portsOrName, right, text, wrong } from '../config/fields.ts';
@@ -21,7 +22,8 @@ const clientName = text((raw) => {
 const publicLine = text(parsePublicLine, '^ssh-ed25519 AAAA[A-Za-z0-9+/]+={0,2}( .*)?$');
 
 const cronForm = text((raw) => {
-  if (raw.trim().split(/\s+/).length !== 5) return wrong(`not a time window: ${quoted(raw)}`, 'write five fields: minute hour day month weekday');
+  if (raw.trim().split(/\s+/).length !== 5)
+    return wrong(`not a time window: ${quoted(raw)}`, 'write five fields: minute hour day month weekday');
   return isCron(raw) ? right(raw) : wrong(`not a time window: ${quoted(raw)}`, 'write it as in cron, "* 8-17 * * mon-fri"');
 });
 
@@ -69,8 +71,14 @@ const FILE_NAME = z.string().min(1).max(200).optional().describe('What this file
 /** For editors: the whole file in one schema. */
 export const ruleFileSchema = z.strictObject({
   name: FILE_NAME,
-  clients: z.array(z.union([z.strictObject({ ...CLIENT_SHAPE, name: clientName }), z.strictObject({ ref: clientName })])).nullable().optional(),
-  allow: z.array(z.strictObject({ ...ALLOW_SHAPE, services: oneOrMore(portsOrName, 256) })).nullable().optional(),
+  clients: z
+    .array(z.union([z.strictObject({ ...CLIENT_SHAPE, name: clientName }), z.strictObject({ ref: clientName })]))
+    .nullable()
+    .optional(),
+  allow: z
+    .array(z.strictObject({ ...ALLOW_SHAPE, services: oneOrMore(portsOrName, 256) }))
+    .nullable()
+    .optional(),
 });
 
 /** For the loader, which reads each entry of the lists by itself. */

@@ -1,0 +1,181 @@
+// What one rule file says, with every value checked: clients as written, references, allow entries.
+// Pure: keys files and pre-shared keys are only named here, and other files are not known.
+import { dirname, resolve } from 'node:path';
+import type { Network } from '../../protocol/address.ts';
+import type { UnixMs } from '../../protocol/brand.ts';
+import type { PublicKey } from '../../protocol/identity.ts';
+import type { Config } from '../config/config.ts';
+import { resolvePorts } from '../config/load.ts';
+import { countPorts, withoutContained } from '../config/ranges.ts';
+import { type Fields, isMap, readFields, valueAt } from '../config/read-fields.ts';
+import type { Path, YamlSource } from '../config/yaml-source.ts';
+import { type Place, type Problem, problemAt } from '../problem.ts';
+import { MAX_PORTS_AT_ONCE } from './limits.ts';
+import type { RuleFile } from './rule-files.ts';
+import type { AllowEntry } from './rulebook.ts';
+import { ALLOW_SHAPE, CLIENT_SHAPE, FILE_SHAPE, REF_SHAPE } from './schema.ts';
+
+export type Placed<T> = { readonly value: T; readonly place: Place };
+
+export type ClientDraft = {
+  readonly name: string;
+  readonly place: Place;
+  readonly keys: readonly Placed<PublicKey>[];
+  readonly keysFile: Placed<string> | undefined;
+  readonly pskFiles: readonly Placed<string>[];
+  readonly slots: number;
+  readonly enabled: boolean;
+  readonly expiresAtMs: UnixMs | undefined;
+};
+
+export type RuleFileDraft = {
+  readonly path: string;
+  readonly start: Place;
+  readonly clients: readonly ClientDraft[];
+  readonly refs: readonly Placed<string>[];
+  readonly allow: readonly AllowEntry[];
+};
+
+export function readRuleFile(file: RuleFile, config: Pick<Config, 'services' | 'defaultTtlSeconds'>, problems: Problem[]): RuleFileDraft {
+  const { source, path } = file;
+  problems.push(...source.problems);
+  const start = source.placeOf([]);
+  const empty: RuleFileDraft = { path, start, clients: [], refs: [], allow: [] };
+  if (source.data === undefined || source.data === null) return empty; // all of it is commented out
+  const { clients, allow } = readFields(source, FILE_SHAPE, [], 'a rule file', problems);
+  const refs: Placed<string>[] = [];
+  const drafts = (clients ?? []).flatMap((_, at) => {
+    const here: Path = ['clients', at];
+    const data = valueAt(source.data, here);
+    if (!isMap(data) || !Object.hasOwn(data, 'ref')) return readClient(source, here, dirname(path), problems);
+    const { ref } = readFields(source, REF_SHAPE, here, 'a reference to a client', problems);
+    if (ref !== undefined) refs.push({ value: ref, place: source.placeOf([...here, 'ref']) });
+    return [];
+  });
+  const entries = (allow ?? []).flatMap((_, at) => readAllow(source, ['allow', at], config, problems));
+  return { path, start, clients: drafts, refs, allow: entries };
+}
+
+function readClient(source: YamlSource, here: Path, folder: string, problems: Problem[]): readonly ClientDraft[] {
+  const before = problems.length;
+  const fields = readFields(source, CLIENT_SHAPE, here, 'a client', problems);
+  const place = source.placeOf(here);
+  const has = (key: keyof typeof CLIENT_SHAPE): boolean => {
+    const data = valueAt(source.data, here);
+    return isMap(data) && Object.hasOwn(data, key);
+  };
+  if (problems.length === before || has('name')) {
+    if (!has('name')) problems.push(problemAt(place, 'this client has no name', 'add name:'));
+    if (!has('key') && !has('keys_file')) problems.push(problemAt(place, 'this client has no key', 'add key: with its ssh-ed25519 line'));
+  }
+  if (fields.name === undefined) return [];
+  const items = <T>(key: string, values: readonly T[] | undefined): readonly Placed<T>[] =>
+    (values ?? []).map((value, at) => ({ value, place: source.placeOf([...here, key, at]) }));
+  return [
+    {
+      name: fields.name,
+      place,
+      keys: items(
+        'key',
+        fields.key?.map(({ publicKey }) => publicKey),
+      ),
+      keysFile:
+        fields.keys_file === undefined
+          ? undefined
+          : { value: resolve(folder, fields.keys_file), place: source.placeOf([...here, 'keys_file']) },
+      pskFiles: items(
+        'psk_file',
+        fields.psk_file?.map((path) => resolve(folder, path)),
+      ),
+      slots: fields.slots ?? 16,
+      enabled: fields.enabled ?? true,
+      expiresAtMs: fields.expires,
+    },
+  ];
+}
+
+function readAllow(
+  source: YamlSource,
+  here: Path,
+  config: Pick<Config, 'services' | 'defaultTtlSeconds'>,
+  problems: Problem[],
+): readonly AllowEntry[] {
+  const before = problems.length;
+  const fields = readFields(source, ALLOW_SHAPE, here, 'an allow entry', problems);
+  const place = source.placeOf(here);
+  refuseLater(source, here, fields, problems);
+  const data = valueAt(source.data, here);
+  if (isMap(data) && !Object.hasOwn(data, 'services'))
+    problems.push(problemAt(place, 'this entry names no services', 'add services: [ssh]'));
+  const services = resolvePorts(source, fields.services ?? [], [...here, 'services'], config.services, problems);
+  const { ttlSeconds, maxTtlSeconds } = lifetimes(source, here, fields, config.defaultTtlSeconds, problems);
+  const once = fields.once ?? false;
+  const sessions = fields.sessions ?? 'keep';
+  if (once && sessions === 'end') {
+    const cure = 'remove one of them';
+    problems.push(
+      problemAt(source.keyPlaceOf([...here, 'sessions']), 'once: true together with sessions: end is not available in this version', cure),
+    );
+  }
+  const byDefault = fields.default ?? true;
+  if (byDefault && countPorts(services.flatMap(({ ports }) => ports)) > MAX_PORTS_AT_ONCE) {
+    const message = `this entry gives more than ${MAX_PORTS_AT_ONCE} ports by default`;
+    problems.push(problemAt(source.placeOf([...here, 'services']), message, 'name fewer, or write default: false'));
+  }
+  if (problems.slice(before).some((problem) => problem.severity === 'error')) return [];
+  return [
+    {
+      services: services.map(({ name, ports }) => ({ name, ports })),
+      byDefault,
+      from: fields.from === undefined ? undefined : networks(source, here, fields.from, problems),
+      ttlSeconds,
+      maxTtlSeconds,
+      once,
+      sessions,
+      requireSource: fields.require_source ?? false,
+      onBehalf: fields.on_behalf ?? false,
+      place,
+    },
+  ];
+}
+
+type AllowFields = Fields<typeof ALLOW_SHAPE>;
+
+/** The default is cut down to a rule's own maximum; only what the rule itself says can contradict it. */
+function lifetimes(
+  source: YamlSource,
+  here: Path,
+  fields: AllowFields,
+  defaultTtlSeconds: number,
+  problems: Problem[],
+): { readonly ttlSeconds: number; readonly maxTtlSeconds: number } {
+  if (fields.ttl !== undefined && fields.max_ttl !== undefined && fields.ttl > fields.max_ttl) {
+    problems.push(problemAt(source.placeOf([...here, 'ttl']), 'ttl is longer than max_ttl', 'make ttl shorter or max_ttl longer'));
+  }
+  const ttlSeconds = fields.ttl ?? Math.min(defaultTtlSeconds, fields.max_ttl ?? defaultTtlSeconds);
+  return { ttlSeconds, maxTtlSeconds: fields.max_ttl ?? ttlSeconds };
+}
+
+function networks(source: YamlSource, here: Path, from: readonly Network[], problems: Problem[]): readonly Network[] {
+  const kept = withoutContained(from);
+  from.forEach((network, at) => {
+    if (kept.includes(network)) return;
+    const place = source.placeOf([...here, 'from', at]);
+    problems.push(problemAt(place, `${network.text} is part of another network here`, 'remove it', 'warning'));
+  });
+  return kept;
+}
+
+/** Checked like the rest, then refused: a condition that is ignored would let in whom it was to keep out. */
+function refuseLater(source: YamlSource, here: Path, fields: AllowFields, problems: Problem[]): void {
+  const cures = {
+    when: 'remove it (and note that the entry then holds at any time)',
+    timezone: 'remove it',
+    on_open: 'remove it',
+    on_close: 'remove it',
+  } as const;
+  for (const [key, cure] of Object.entries(cures)) {
+    if (fields[key as keyof typeof cures] === undefined) continue;
+    problems.push(problemAt(source.keyPlaceOf([...here, key]), `${key} is not available in this version`, cure));
+  }
+}
