@@ -59,7 +59,7 @@ export type GateCounters = {
 
 /** `closed` is what `close` did to it; a one-shot that was used is gone without any call of ours. */
 export type Firewall = {
-  readonly name: 'nftables';
+  readonly name: 'nftables' | 'none';
   /**
    * Loads or replaces the whole gate in one transaction, then its elements; nothing slips through in between (P30e).
    * `fresh` is true when no gate stood before: connections that live already are then let on (P30f).

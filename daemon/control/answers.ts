@@ -1,0 +1,88 @@
+// What the daemon answers to each request. Reads the parts, or passes an order on; holds no state of its own.
+import { assertNever } from '../../protocol/brand.ts';
+import { formatPortRange } from '../../protocol/ports.ts';
+import type { Capture } from '../capture/capture.ts';
+import type { Clock, MonotonicMs } from '../clock.ts';
+import type { Counters } from '../counters.ts';
+import type { Firewall } from '../firewall/firewall.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { asCommandError, type Postern } from '../postern.ts';
+import { grantLine, grantLines } from '../reports.ts';
+import { VERSION } from '../version.ts';
+import type { GrantLine, Request, StatusReport } from './messages.ts';
+import type { Answer } from './server.ts';
+
+export type Answering = {
+  readonly postern: Postern;
+  readonly firewall: Firewall;
+  readonly ledger: Ledger;
+  readonly capture: Capture;
+  /** Why this capture was chosen. */
+  readonly captureWhy: string;
+  readonly counters: Counters;
+  readonly clock: Clock;
+  readonly startedAt: MonotonicMs;
+};
+
+export function answering(parts: Answering): Answer {
+  return async (request) => {
+    try {
+      return await answer(parts, request);
+    } catch (error) {
+      throw asCommandError(error);
+    }
+  };
+}
+
+async function answer(parts: Answering, request: Request): Promise<unknown> {
+  const { postern, clock } = parts;
+  switch (request.command) {
+    case 'status':
+      return status(parts);
+    case 'grants':
+      return { grants: await liveGrants(parts) };
+    case 'revoke': {
+      const revoked = await postern.revoke(request.who, request.keepSessions);
+      return { revoked: revoked.map((grant) => grantLine(grant, clock.monotonic())) };
+    }
+    case 'reload':
+      return postern.reload();
+    case 'gate':
+      if (request.action === 'up') await postern.gate.up();
+      else await postern.gate.down();
+      return { state: postern.gate.state() };
+    default:
+      return assertNever(request);
+  }
+}
+
+async function liveGrants({ postern, clock }: Answering): Promise<readonly GrantLine[]> {
+  await postern.noteSpent();
+  return grantLines(postern.grants.all(), clock.monotonic());
+}
+
+async function status(parts: Answering): Promise<StatusReport> {
+  const { postern, firewall, ledger, capture, counters, clock } = parts;
+  const grants = await liveGrants(parts);
+  const health = ledger.health();
+  const snapshot = counters.snapshot();
+  return {
+    pid: process.pid,
+    version: VERSION,
+    uptime_seconds: Math.round((clock.monotonic() - parts.startedAt) / 1000),
+    gate: {
+      state: postern.gate.state(),
+      backend: firewall.name,
+      table: postern.config().table,
+      protected: postern.config().protect.map(formatPortRange),
+    },
+    capture: { name: capture.name, why: parts.captureWhy, ...capture.counters() },
+    kernel: await firewall.counters().catch(() => null),
+    knocks: { granted: snapshot.granted, closed: snapshot.closed, dropped: snapshot.dropped },
+    ledger: { place: health.place, marks: health.marks, note: health.note },
+    tags: postern.tagBook.size(),
+    clients: postern.clientCount(),
+    rules_loaded_at: new Date(postern.rulesLoadedAtMs()).toISOString(),
+    grants: [...grants],
+  };
+}

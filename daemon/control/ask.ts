@@ -1,0 +1,52 @@
+// The commands' end of the control socket: asks the running daemon one thing and checks the shape of what it says.
+import { createConnection } from 'node:net';
+import type { z } from 'zod';
+import { CommandError } from '../command-error.ts';
+import { Reply, type Request } from './messages.ts';
+
+/** Tunable: a daemon that does not answer a question in this time is hung. */
+const PATIENCE_MS = 10_000;
+
+/** Nobody listens there. */
+export class NotRunning extends CommandError {}
+
+/** Asks and gives back the checked answer; every failure is a CommandError that says what to do. */
+export async function askDaemon<T>(path: string, request: Request, shape: z.ZodType<T>): Promise<T> {
+  const reply = Reply.safeParse(JSON.parse(await exchange(path, request)));
+  if (!reply.success) throw new CommandError(1, `the daemon at ${path} is of another version than this command: restart it`);
+  if (!reply.data.ok) throw new CommandError(reply.data.exit, reply.data.message);
+  const value = shape.safeParse(reply.data.value);
+  if (!value.success) throw new CommandError(1, `the daemon at ${path} is of another version than this command: restart it`);
+  return value.data;
+}
+
+function exchange(path: string, request: Request): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path);
+    const parts: string[] = [];
+    socket.setEncoding('utf8');
+    socket.setTimeout(PATIENCE_MS, () => {
+      socket.destroy();
+      reject(new CommandError(1, `posternd does not answer at ${path}: see "systemctl status posternd" and "journalctl -u posternd"`));
+    });
+    socket.once('connect', () => socket.write(`${JSON.stringify(request)}\n`));
+    socket.on('data', (chunk: string) => {
+      parts.push(chunk);
+      if (!chunk.includes('\n')) return;
+      socket.destroy();
+      resolve(parts.join('').split('\n')[0] ?? '');
+    });
+    socket.once('end', () => reject(new CommandError(1, `posternd closed the connection at ${path} without an answer`)));
+    socket.once('error', (error: NodeJS.ErrnoException) => reject(explain(path, error)));
+  });
+}
+
+function explain(path: string, error: NodeJS.ErrnoException): CommandError {
+  if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
+    return new NotRunning(1, `posternd is not running (nobody answers at ${path}): start it with "systemctl start posternd"`);
+  }
+  if (error.code === 'EACCES' || error.code === 'EPERM') {
+    return new CommandError(3, `not permitted to talk to posternd at ${path}: use sudo, or join the group that owns the socket ("postern")`);
+  }
+  return new CommandError(1, `cannot talk to posternd at ${path}: ${error.message}`);
+}

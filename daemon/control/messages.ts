@@ -1,0 +1,63 @@
+// The closed list of what can be asked over the control socket, and what comes back. One JSON object a line, both ways.
+import { z } from 'zod';
+
+const text = z.string().min(1).max(256);
+
+export const Request = z.discriminatedUnion('command', [
+  z.strictObject({ command: z.literal('status') }),
+  z.strictObject({ command: z.literal('grants') }),
+  /** `who` is a grant's id, a client's name or an address. */
+  z.strictObject({ command: z.literal('revoke'), who: text, keepSessions: z.boolean() }),
+  z.strictObject({ command: z.literal('reload') }),
+  z.strictObject({ command: z.literal('gate'), action: z.enum(['up', 'down']) }),
+]);
+export type Request = z.infer<typeof Request>;
+
+/** One live grant, as `posternd grants --json` prints it. */
+export const GrantLine = z.object({
+  id: z.string(),
+  client: z.string(),
+  address: z.string(),
+  service: z.string(),
+  ports: z.array(z.string()),
+  kind: z.enum(['grant', 'ending', 'bound', 'once']),
+  source_port: z.number().nullable(),
+  granted_at: z.string(),
+  remaining_seconds: z.number(),
+});
+export type GrantLine = z.infer<typeof GrantLine>;
+
+export const StatusReport = z.object({
+  pid: z.number(),
+  version: z.string(),
+  uptime_seconds: z.number(),
+  gate: z.object({ state: z.enum(['up', 'down']), backend: z.string(), table: z.string(), protected: z.array(z.string()) }),
+  capture: z.object({
+    name: z.string(),
+    why: z.string(),
+    seen: z.number(),
+    lost: z.number(),
+    foreign: z.number(),
+    malformed: z.number(),
+  }),
+  kernel: z.object({ knocks: z.number(), junk: z.number(), refused: z.number(), ended: z.number() }).nullable(),
+  knocks: z.object({ granted: z.number(), closed: z.number(), dropped: z.record(z.string(), z.number()) }),
+  ledger: z.object({ place: z.enum(['state', 'runtime', 'none']), marks: z.number(), note: z.string() }),
+  tags: z.number(),
+  clients: z.number(),
+  rules_loaded_at: z.string(),
+  grants: z.array(GrantLine),
+});
+export type StatusReport = z.infer<typeof StatusReport>;
+
+export const GrantsReport = z.object({ grants: z.array(GrantLine) });
+export const RevokeReport = z.object({ revoked: z.array(GrantLine) });
+export const ReloadReport = z.object({ clients: z.number(), warnings: z.array(z.string()), notes: z.array(z.string()) });
+export const GateReport = z.object({ state: z.enum(['up', 'down']) });
+
+/** Failures carry the exit code that the asking command shall end with. */
+export const Reply = z.discriminatedUnion('ok', [
+  z.strictObject({ ok: z.literal(true), value: z.unknown() }),
+  z.strictObject({ ok: z.literal(false), exit: z.union([z.literal(1), z.literal(2), z.literal(3)]), message: z.string() }),
+]);
+export type Reply = z.infer<typeof Reply>;

@@ -1,0 +1,103 @@
+// The daemon's end of the control socket: reads one request a line, lets `answer` decide, writes one reply a line.
+import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { CommandError } from '../command-error.ts';
+import { type Reply, Request } from './messages.ts';
+
+// Tunable: nobody has a reason to send more than this in one line, or to hold more connections.
+const MAX_LINE_BYTES = 4096;
+const MAX_CONNECTIONS = 32;
+/** Tunable: an idle peer is let go. */
+const IDLE_MS = 10_000;
+
+export type Answer = (request: Request) => Promise<unknown>;
+
+/**
+ * Listens on a UNIX socket, mode 0660, owned by `groupId` where that is given; whoever may connect may command.
+ * A socket that a dead daemon left is replaced; one that answers is not (CommandError).
+ */
+export async function serveControl(path: string, groupId: number | undefined, answer: Answer): Promise<Server> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  await clearStale(path);
+  const server = createServer((socket) => converse(socket, answer));
+  server.maxConnections = MAX_CONNECTIONS;
+  // Created closed to all others, then opened to the group: never the other way round.
+  const before = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(path, resolve);
+    });
+  } catch (error) {
+    throw new CommandError(1, `cannot listen on ${path} (${String(error)}): check the folder's owner, or set "control" in the configuration`);
+  } finally {
+    process.umask(before);
+  }
+  if (groupId !== undefined) {
+    chownSync(path, -1, groupId);
+    chmodSync(path, 0o660);
+  }
+  return server;
+}
+
+async function clearStale(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new CommandError(2, `${path} exists and is not a socket: move it away, or set "control" to another path`);
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = createConnection(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+  if (answered) throw new CommandError(1, `another posternd answers at ${path}: stop it first, or give this one a "control" of its own`);
+  unlinkSync(path);
+}
+
+function converse(socket: Socket, answer: Answer): void {
+  let pending = '';
+  socket.setEncoding('utf8');
+  socket.setTimeout(IDLE_MS, () => socket.destroy());
+  socket.on('error', () => socket.destroy());
+  socket.on('data', (chunk: string) => {
+    pending += chunk;
+    if (pending.length > MAX_LINE_BYTES) {
+      socket.end(lineOf({ ok: false, exit: 2, message: `a request is one line of at most ${MAX_LINE_BYTES} bytes` }));
+      pending = '';
+      return;
+    }
+    const lines = pending.split('\n');
+    pending = lines.pop() ?? '';
+    for (const line of lines) {
+      void reply(line, answer).then((sentence) => {
+        if (socket.writable) socket.write(lineOf(sentence));
+      });
+    }
+  });
+}
+
+async function reply(line: string, answer: Answer): Promise<Reply> {
+  const request = Request.safeParse(readJson(line));
+  if (!request.success) return { ok: false, exit: 2, message: 'not a request that this posternd knows: is the command from another version?' };
+  try {
+    return { ok: true, value: await answer(request.data) };
+  } catch (error) {
+    if (error instanceof CommandError) return { ok: false, exit: error.exitCode, message: error.message };
+    return { ok: false, exit: 1, message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function readJson(line: string): unknown {
+  try {
+    return JSON.parse(line) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function lineOf(sentence: Reply): string {
+  return `${JSON.stringify(sentence)}\n`;
+}

@@ -1,0 +1,190 @@
+// Who holds which opening for how long. The truth that the firewall is made to follow; it never talks to the firewall itself.
+import type { IpAddress } from '../../protocol/address.ts';
+import type { UnixMs } from '../../protocol/brand.ts';
+import type { PortRange } from '../../protocol/ports.ts';
+import { type MonotonicMs, monotonicMs } from '../clock.ts';
+import { type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import type { AllowedService, Authorized } from '../policy/authorized.ts';
+
+/** One service, open for one client at one address. */
+export type Grant = {
+  /** Short, for people: `g17`. Never used twice by one ledger of grants. */
+  readonly id: string;
+  readonly client: string;
+  /** keyId of the client's key: a rename or a removal cannot confuse owners. */
+  readonly key: string;
+  readonly address: IpAddress;
+  readonly label: string;
+  readonly ports: readonly PortRange[];
+  readonly kind: Opening['kind'];
+  readonly sourcePort: number;
+  /** `sent at` of the youngest knock that opened or prolonged it: a close ends only what is older. */
+  readonly sentAtMs: UnixMs;
+  readonly grantedAtMs: UnixMs;
+  /** CLOCK_MONOTONIC, like the kernel's own timeouts: a step of the wall clock moves nothing. */
+  readonly deadlineMs: MonotonicMs;
+};
+
+/** What a change of the book means for the firewall. */
+export type Plan = {
+  readonly grants: readonly Grant[];
+  readonly open: readonly TimedOpening[];
+  readonly shut: readonly Opening[];
+};
+
+/** The openings of a grant, ranges expanded to ports. */
+export function openingsOf(grant: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'>): readonly Opening[] {
+  return grant.ports.flatMap(({ protocol, first, last }) =>
+    Array.from({ length: last - first + 1 }, (_, at) => ({
+      kind: grant.kind,
+      address: grant.address,
+      protocol,
+      port: first + at,
+      sourcePort: grant.sourcePort,
+    })),
+  );
+}
+
+type Owner = { readonly client: string; readonly key: string };
+
+export class GrantBook {
+  readonly #grants = new Map<string, Grant>();
+  // With 100,000 live grants a knock must not look at each: it meets only those of its address and of its client.
+  readonly #byAddress = new Map<string, Set<string>>();
+  readonly #byClient = new Map<string, Set<string>>();
+  #lastNumber = 0;
+
+  all(): readonly Grant[] {
+    return [...this.#grants.values()];
+  }
+
+  at(address: IpAddress): readonly Grant[] {
+    return this.#pick(this.#byAddress.get(address.text));
+  }
+
+  of(client: string): readonly Grant[] {
+    return this.#pick(this.#byClient.get(client));
+  }
+
+  get(id: string): Grant | undefined {
+    return this.#grants.get(id);
+  }
+
+  /** Live grants of one client, by name: what `max_grants` limits. */
+  countOf(client: string, now: MonotonicMs): number {
+    return this.of(client).filter((grant) => grant.deadlineMs > now).length;
+  }
+
+  /** How many of these services would be new grants, not prolonged ones. */
+  newcomers(owner: Owner, request: Authorized, now: MonotonicMs): number {
+    return request.services.filter((service) => this.#twin(owner, request.address, service, now) === undefined).length;
+  }
+
+  /**
+   * What granting would change; nothing changes until `put`. A repeated knock prolongs and never shortens (P25):
+   * each opening stands until the last of its owners' deadlines.
+   */
+  plan(owner: Owner, request: Authorized, sentAtMs: UnixMs, wall: UnixMs, now: MonotonicMs): Plan {
+    const grants = request.services.map((service): Grant => {
+      const deadlineMs = monotonicMs(now + service.lifetimeSeconds * 1000);
+      const twin = this.#twin(owner, request.address, service, now);
+      if (twin === undefined) {
+        this.#lastNumber += 1;
+        const { label, ports, kind, sourcePort } = service;
+        const id = `g${this.#lastNumber}`;
+        return { id, ...owner, address: request.address, label, ports, kind, sourcePort, sentAtMs, grantedAtMs: wall, deadlineMs };
+      }
+      return {
+        ...twin,
+        ports: service.ports,
+        sentAtMs: sentAtMs > twin.sentAtMs ? sentAtMs : twin.sentAtMs,
+        deadlineMs: deadlineMs > twin.deadlineMs ? deadlineMs : twin.deadlineMs,
+      };
+    });
+    const changed = new Map(grants.map((grant) => [grant.id, grant]));
+    return { grants, open: this.#timed(grants.flatMap(openingsOf), changed, new Set(), now), shut: [] };
+  }
+
+  /** What ending these grants would change: an opening that somebody else owns too stands for them (P30b), the rest is shut. */
+  planEnd(ending: readonly Grant[], now: MonotonicMs): Plan {
+    const gone = new Set(ending.map((grant) => grant.id));
+    const openings = unique(ending.flatMap(openingsOf));
+    const open = this.#timed(openings, new Map(), gone, now);
+    const kept = new Set(open.map(({ opening }) => openingKey(opening)));
+    return { grants: ending, open, shut: openings.filter((opening) => !kept.has(openingKey(opening))) };
+  }
+
+  put(grants: readonly Grant[]): void {
+    for (const grant of grants) {
+      this.#grants.set(grant.id, grant);
+      entered(this.#byAddress, grant.address.text, grant.id);
+      entered(this.#byClient, grant.client, grant.id);
+      this.#lastNumber = Math.max(this.#lastNumber, Number(grant.id.slice(1)));
+    }
+  }
+
+  remove(grants: readonly Grant[]): void {
+    for (const grant of grants) {
+      this.#grants.delete(grant.id);
+      left(this.#byAddress, grant.address.text, grant.id);
+      left(this.#byClient, grant.client, grant.id);
+    }
+  }
+
+  /** Grants whose time is over. The kernel has closed them already; this is for the log and the book. */
+  expired(now: MonotonicMs): readonly Grant[] {
+    return this.all().filter((grant) => grant.deadlineMs <= now);
+  }
+
+  /** Every opening that shall stand now, for a gate that is loaded anew. `spent` are one-shots that were used. */
+  standing(now: MonotonicMs, spent: (opening: Opening) => boolean): readonly TimedOpening[] {
+    return this.#timed(this.all().flatMap(openingsOf), new Map(), new Set(), now).filter(({ opening }) => opening.kind !== 'once' || !spent(opening));
+  }
+
+  #pick(ids: ReadonlySet<string> | undefined): readonly Grant[] {
+    return [...(ids ?? [])].flatMap((id) => this.#grants.get(id) ?? []);
+  }
+
+  #twin(owner: Owner, address: IpAddress, service: AllowedService, now: MonotonicMs): Grant | undefined {
+    return this.at(address).find(
+      (grant) =>
+        grant.key === owner.key &&
+        grant.client === owner.client &&
+        grant.label === service.label &&
+        grant.kind === service.kind &&
+        grant.sourcePort === service.sourcePort &&
+        grant.deadlineMs > now,
+    );
+  }
+
+  /** Each opening once, with the time until the last deadline among its owners; without live owners it is left out. */
+  #timed(openings: readonly Opening[], changed: ReadonlyMap<string, Grant>, gone: ReadonlySet<string>, now: MonotonicMs): readonly TimedOpening[] {
+    const wanted = new Map(unique(openings).map((opening) => [openingKey(opening), { opening, deadline: 0 }]));
+    const addresses = new Map(openings.map((opening) => [opening.address.text, opening.address]));
+    const owners = [...[...addresses.values()].flatMap((address) => this.at(address)).filter((grant) => !changed.has(grant.id)), ...changed.values()];
+    for (const grant of owners) {
+      if (gone.has(grant.id)) continue;
+      for (const opening of openingsOf(grant)) {
+        const entry = wanted.get(openingKey(opening));
+        if (entry !== undefined) entry.deadline = Math.max(entry.deadline, grant.deadlineMs);
+      }
+    }
+    return [...wanted.values()].filter(({ deadline }) => deadline > now).map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now }));
+  }
+}
+
+function entered(index: Map<string, Set<string>>, key: string, id: string): void {
+  const ids = index.get(key);
+  if (ids === undefined) index.set(key, new Set([id]));
+  else ids.add(id);
+}
+
+function left(index: Map<string, Set<string>>, key: string, id: string): void {
+  const ids = index.get(key);
+  ids?.delete(id);
+  if (ids?.size === 0) index.delete(key);
+}
+
+function unique(openings: readonly Opening[]): readonly Opening[] {
+  return [...new Map(openings.map((opening) => [openingKey(opening), opening])).values()];
+}

@@ -1,0 +1,159 @@
+// Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
+import type { IpAddress } from '../../protocol/address.ts';
+import type { UnixMs } from '../../protocol/brand.ts';
+import { coversPorts, type PortRange } from '../../protocol/ports.ts';
+import type { Clock } from '../clock.ts';
+import type { Observer } from '../decision.ts';
+import { type Firewall, FirewallError, type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import type { Authorized } from '../policy/authorized.ts';
+import { drop, pass, type Step } from '../step.ts';
+import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
+import { type CloseMark, GrantJournal, readGrantJournal } from './grant-journal.ts';
+
+/** Tunable: a longer memory of closes than any clock tolerance; a step of the clock back may make old knocks fresh again. */
+const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
+/** Tunable: rewrite the journal when it holds this many lines more than live grants. */
+const JOURNAL_SLACK = 5000;
+
+export type Owner = { readonly client: string; readonly key: string };
+
+export type GrantKeeperOptions = {
+  readonly firewall: Firewall;
+  readonly clock: Clock;
+  /** The folder that lives as long as this boot. */
+  readonly runtimeFolder: string;
+  readonly bootId: string;
+  readonly observe: Observer;
+  readonly onTrouble: (why: string) => void;
+};
+
+export class GrantKeeper {
+  readonly #book = new GrantBook();
+  readonly #closes = new Map<string, CloseMark>();
+  readonly #journal: GrantJournal;
+  readonly #options: GrantKeeperOptions;
+
+  constructor(options: GrantKeeperOptions) {
+    this.#options = options;
+    const left = readGrantJournal(options.runtimeFolder, options.bootId, options.clock.monotonic());
+    this.#book.put(left.grants);
+    for (const mark of left.closes) this.#closes.set(closeKey(mark.key, mark.address), mark);
+    this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, left, options.onTrouble);
+  }
+
+  all(): readonly Grant[] {
+    return this.#book.all();
+  }
+
+  countOf(client: string): number {
+    return this.#book.countOf(client, this.#options.clock.monotonic());
+  }
+
+  newcomers(owner: Owner, request: Authorized): number {
+    return this.#book.newcomers(owner, request, this.#options.clock.monotonic());
+  }
+
+  /** SPEC "Close": an open that was sent before an accepted close of the same client and address must not reopen the door. */
+  isSuperseded(owner: Owner, address: IpAddress, sentAtMs: UnixMs): boolean {
+    const mark = this.#closes.get(closeKey(owner.key, address.text));
+    return mark !== undefined && sentAtMs <= mark.sentAtMs;
+  }
+
+  /** Opens in the kernel first, then in the book: what the kernel refuses is never reported as granted. */
+  grant(owner: Owner, request: Authorized, sentAtMs: UnixMs): Step<{ readonly grants: readonly Grant[]; readonly prolonged: boolean }> {
+    const { firewall, clock } = this.#options;
+    const now = clock.monotonic();
+    const prolonged = this.#book.newcomers(owner, request, now) === 0;
+    const plan = this.#book.plan(owner, request, sentAtMs, clock.wall(), now);
+    try {
+      firewall.open(plan.open);
+    } catch (error) {
+      if (error instanceof FirewallError) return drop('firewall', error.message);
+      throw error;
+    }
+    this.#book.put(plan.grants);
+    this.#journal.put(plan.grants);
+    return pass({ grants: plan.grants, prolonged });
+  }
+
+  /** The client's own close: its grants for this address that are older than the close; with ports, only those that lie within them. */
+  async closeBy(owner: Owner, address: IpAddress, ports: readonly PortRange[], sentAtMs: UnixMs): Promise<readonly Grant[]> {
+    const mark = { key: owner.key, address: address.text, sentAtMs };
+    const older = this.#closes.get(closeKey(owner.key, address.text));
+    if (older === undefined || older.sentAtMs < sentAtMs) {
+      this.#closes.set(closeKey(owner.key, address.text), mark);
+      this.#journal.closed(mark);
+    }
+    const ending = this.#book
+      .at(address)
+      .filter((grant) => grant.key === owner.key && grant.sentAtMs < sentAtMs)
+      .filter((grant) => ports.length === 0 || grant.ports.every((held) => ports.some((asked) => coversPorts(asked, held))));
+    await this.#end(ending, false, 'closed', 'by the client');
+    return ending;
+  }
+
+  /** Ends grants before their time. With `cut`, live connections end too, unless another owner's opening stands for them. */
+  async revoke(grants: readonly Grant[], cut: boolean, why: string): Promise<void> {
+    await this.#end(grants, cut, 'revoked', why);
+  }
+
+  /** Takes note of grants whose time is over (the kernel has closed them by itself) and forgets closes nobody can be older than. */
+  sweep(): void {
+    const over = this.#book.expired(this.#options.clock.monotonic());
+    this.#book.remove(over);
+    this.#journal.drop(over);
+    for (const grant of over) this.#tell('ended', grant, 'its time was over');
+    const horizon = this.#options.clock.wall() - CLOSE_MEMORY_MS;
+    for (const [key, mark] of this.#closes) if (mark.sentAtMs < horizon) this.#closes.delete(key);
+    if (this.#journal.lines() > this.#book.all().length + this.#closes.size + JOURNAL_SLACK) this.#rewrite();
+  }
+
+  /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */
+  standing(before: readonly TimedOpening[]): readonly TimedOpening[] {
+    const alive = new Set(before.map(({ opening }) => openingKey(opening)));
+    return this.#book.standing(this.#options.clock.monotonic(), (opening) => !alive.has(openingKey(opening)));
+  }
+
+  /**
+   * One-shots that were used are gone from the kernel without a word to us: this makes the book follow. `candidates` is what the
+   * book held before the kernel was read; one that was granted anew meanwhile is another object and stays.
+   */
+  noteSpent(candidates: readonly Grant[], standing: readonly TimedOpening[]): void {
+    const alive = new Set(standing.map(({ opening }) => openingKey(opening)));
+    const spent = candidates
+      .filter((grant) => grant.kind === 'once' && this.#book.get(grant.id) === grant)
+      .filter((grant) => !openingsOf(grant).some((opening) => alive.has(openingKey(opening))));
+    this.#book.remove(spent);
+    this.#journal.drop(spent);
+    for (const grant of spent) this.#tell('ended', grant, 'its one connection was made');
+  }
+
+  end(): void {
+    this.#rewrite();
+    this.#journal.end();
+  }
+
+  async #end(ending: readonly Grant[], cut: boolean, kind: 'closed' | 'revoked', why: string): Promise<void> {
+    if (ending.length === 0) return;
+    const { firewall, clock } = this.#options;
+    const plan = this.#book.planEnd(ending, clock.monotonic());
+    this.#journal.drop(ending);
+    this.#book.remove(ending);
+    // A shared opening now stands for its other owners' time alone; an own one goes.
+    if (plan.open.length > 0) firewall.open(plan.open);
+    await firewall.close(plan.shut satisfies readonly Opening[], cut);
+    for (const grant of ending) this.#tell(kind, grant, why);
+  }
+
+  #rewrite(): void {
+    this.#journal.rewrite({ grants: this.#book.all(), closes: [...this.#closes.values()] });
+  }
+
+  #tell(kind: 'closed' | 'revoked' | 'ended', grant: Grant, why: string): void {
+    this.#options.observe({ kind, client: grant.client, address: grant.address, services: [grant.label], why });
+  }
+}
+
+function closeKey(key: string, address: string): string {
+  return `${key} ${address}`;
+}

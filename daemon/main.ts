@@ -1,0 +1,136 @@
+#!/usr/bin/env node
+// posternd: turns a command line into one call of a command, and its end into an exit code. Nothing else exits the process.
+import { resolve } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { CommandError } from './command-error.ts';
+import { DEFAULT_CONFIG, processOutput } from './commands/options.ts';
+import { VERSION } from './version.ts';
+
+type Globals = { readonly config?: string; readonly json?: boolean };
+
+async function main(argv: readonly string[]): Promise<void> {
+  try {
+    await program().parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+}
+
+function program(): Command {
+  const root = new Command('posternd')
+    .description('Keeps protected ports closed, and opens them for a short time to clients that knock.')
+    .version(VERSION)
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText('after', ROOT_HELP);
+
+  common(root.command('init'))
+    .description('make the configuration folder: server key, a commented configuration, an example rule; never overwrites')
+    .option('--use-ssh-host-key', 'use /etc/ssh/ssh_host_ed25519_key as the server key (the daemon could then pose as sshd)')
+    .addHelpText('after', '\nExamples:\n  sudo posternd init\n  sudo posternd init -c /srv/postern/postern.yaml')
+    .action(async (options: Globals & { useSshHostKey?: boolean }) => {
+      const { initCommand } = await import('./commands/init.ts');
+      await initCommand({ ...globals(options), useSshHostKey: options.useSshHostKey === true }, processOutput);
+    });
+
+  common(root.command('check'))
+    .description('say everything that is wrong with configuration, rules, keys, kernel and firewall; 0 when a start would work')
+    .addHelpText('after', '\nExamples:\n  sudo posternd check\n  sudo posternd check --json | jq .problems')
+    .action(async (options: Globals) => {
+      const { checkCommand } = await import('./commands/check.ts');
+      await checkCommand(globals(options), processOutput);
+    });
+
+  common(root.command('run'))
+    .description('the daemon, in the foreground; systemd runs this')
+    .addHelpText('after', '\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd')
+    .action(async (options: Globals) => {
+      const { runCommand } = await import('./commands/run.ts');
+      await runCommand(globals(options));
+    });
+
+  const gate = root.command('gate').description('the gate alone: up, down, show; works without the daemon');
+  common(gate.command('up'))
+    .description('close the protected ports, with the grants that are still live; what the boot unit runs')
+    .action(async (options: Globals) => {
+      const { gateUpCommand } = await import('./commands/gate.ts');
+      await gateUpCommand(globals(options), processOutput);
+    });
+  common(gate.command('down'))
+    .description('take the gate away: every port is as open as without Postern')
+    .action(async (options: Globals) => {
+      const { gateDownCommand } = await import('./commands/gate.ts');
+      await gateDownCommand(globals(options), processOutput);
+    });
+  common(gate.command('show'))
+    .description('show what stands in the kernel')
+    .action(async (options: Globals) => {
+      const { gateShowCommand } = await import('./commands/gate.ts');
+      await gateShowCommand(globals(options), processOutput);
+    });
+
+  common(root.command('status'))
+    .description('gate, capture, counters (the kernel\'s too), ledger, and who is in')
+    .addHelpText('after', '\nExamples:\n  sudo posternd status\n  sudo posternd status --json | jq .kernel.junk')
+    .action(async (options: Globals) => {
+      const { statusCommand } = await import('./commands/status.ts');
+      await statusCommand(globals(options), processOutput);
+    });
+  common(root.command('grants'))
+    .description('live grants: who, from where, to what, and how long still')
+    .action(async (options: Globals) => {
+      const { grantsCommand } = await import('./commands/status.ts');
+      await grantsCommand(globals(options), processOutput);
+    });
+  common(root.command('revoke'))
+    .description('end grants at once, with the connections they let in')
+    .argument('<who>', 'a grant (g17), a client (alice) or an address')
+    .option('--keep-sessions', 'let connections live that exist already')
+    .addHelpText('after', '\nExamples:\n  sudo posternd revoke g17\n  sudo posternd revoke alice --keep-sessions\n  sudo posternd revoke 203.0.113.7')
+    .action(async (who: string, options: Globals & { keepSessions?: boolean }) => {
+      const { revokeCommand } = await import('./commands/control.ts');
+      await revokeCommand({ ...globals(options), who, keepSessions: options.keepSessions === true }, processOutput);
+    });
+  common(root.command('reload'))
+    .description('read configuration and rules again; keeps the old ones when the new ones are wrong')
+    .action(async (options: Globals) => {
+      const { reloadCommand } = await import('./commands/control.ts');
+      await reloadCommand(globals(options), processOutput);
+    });
+  return root;
+}
+
+const ROOT_HELP = `
+Examples:
+  sudo posternd init             make /etc/postern
+  sudo posternd check            is everything right?
+  sudo posternd status           who is in, and what was refused
+
+Exit codes: 0 done, 1 it did not work, 2 wrong usage or configuration, 3 not permitted.`;
+
+function common(command: Command): Command {
+  return command
+    .option('-c, --config <file>', 'the configuration file (or POSTERN_CONFIG)', process.env['POSTERN_CONFIG'] ?? DEFAULT_CONFIG)
+    .option('--json', 'print one JSON object')
+    .exitOverride();
+}
+
+function globals(options: Globals): { readonly config: string; readonly json: boolean } {
+  return { config: resolve(options.config ?? DEFAULT_CONFIG), json: options.json === true };
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    // Commander has printed its line already; help and version end with 0.
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  if (error instanceof CommandError) {
+    for (const line of error.message.split('\n')) process.stderr.write(`posternd: ${line}\n`);
+    return error.exitCode;
+  }
+  process.stderr.write(`posternd: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return 1;
+}
+
+await main(process.argv);

@@ -1,0 +1,27 @@
+// What the daemon says of itself over the control socket, built from its parts. Reads only.
+import { formatPortRange } from '../protocol/ports.ts';
+import type { MonotonicMs } from './clock.ts';
+import type { GrantLine } from './control/messages.ts';
+import type { Grant } from './grants/grant-book.ts';
+
+export function grantLine(grant: Grant, now: MonotonicMs): GrantLine {
+  return {
+    id: grant.id,
+    client: grant.client,
+    address: grant.address.text,
+    service: grant.label,
+    ports: grant.ports.map(formatPortRange),
+    kind: grant.kind,
+    source_port: grant.sourcePort === 0 ? null : grant.sourcePort,
+    granted_at: new Date(grant.grantedAtMs).toISOString(),
+    remaining_seconds: Math.max(0, Math.round((grant.deadlineMs - now) / 100) / 10),
+  };
+}
+
+/** Live grants, those that end first at the top. */
+export function grantLines(grants: readonly Grant[], now: MonotonicMs): readonly GrantLine[] {
+  return grants
+    .filter((grant) => grant.deadlineMs > now)
+    .toSorted((a, b) => a.deadlineMs - b.deadlineMs)
+    .map((grant) => grantLine(grant, now));
+}
