@@ -8,7 +8,7 @@ import type { Config } from './config/config.ts';
 import type { Decision, Observer } from './decision.ts';
 import type { GrantKeeper, Owner } from './grants/grant-keeper.ts';
 import type { Ledger } from './ledger/ledger.ts';
-import { type AuthenticKnock, openDatagram } from './open/open.ts';
+import { type FreshKnock, openDatagram } from './open/open.ts';
 import type { Peer } from './open/peers.ts';
 import type { TagBook } from './open/tag-book.ts';
 import { authorize, settleAddress } from './policy/authorize.ts';
@@ -62,7 +62,7 @@ export class Flow {
     if (!step.pass) this.#tellDrop(step, datagram, knock.peer);
   }
 
-  async #close(knock: AuthenticKnock): Promise<Step<undefined>> {
+  async #close(knock: FreshKnock): Promise<Step<undefined>> {
     const { body, peer, datagram } = knock;
     const settled = settleAddress(body, peer.client, datagram.source);
     if (!settled.pass) return settled;
@@ -75,12 +75,18 @@ export class Flow {
     const ended = await this.#options.grants.closeBy(ownerOf(peer), settled.value, ports, body.sentAtMs);
     if (ended.length === 0) {
       const services: readonly string[] = [];
-      this.#options.observe({ kind: 'closed', client: peer.client.name, address: settled.value, services, why: 'by the client; nothing was open' });
+      this.#options.observe({
+        kind: 'closed',
+        client: peer.client.name,
+        address: settled.value,
+        services,
+        why: 'by the client; nothing was open',
+      });
     }
     return { pass: true, value: undefined };
   }
 
-  async #open(knock: AuthenticKnock, now: UnixMs): Promise<Step<undefined>> {
+  async #open(knock: FreshKnock, now: UnixMs): Promise<Step<undefined>> {
     const { body, peer, datagram } = knock;
     const { grants, observe, repair } = this.#options;
     const authorized = authorize({ body, client: peer.client, key: peer.key, datagramSource: datagram.source, config: this.#config, now });

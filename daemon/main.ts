@@ -71,7 +71,7 @@ function program(): Command {
     });
 
   common(root.command('status'))
-    .description('gate, capture, counters (the kernel\'s too), ledger, and who is in')
+    .description("gate, capture, counters (the kernel's too), ledger, and who is in")
     .addHelpText('after', '\nExamples:\n  sudo posternd status\n  sudo posternd status --json | jq .kernel.junk')
     .action(async (options: Globals) => {
       const { statusCommand } = await import('./commands/status.ts');
@@ -87,7 +87,10 @@ function program(): Command {
     .description('end grants at once, with the connections they let in')
     .argument('<who>', 'a grant (g17), a client (alice) or an address')
     .option('--keep-sessions', 'let connections live that exist already')
-    .addHelpText('after', '\nExamples:\n  sudo posternd revoke g17\n  sudo posternd revoke alice --keep-sessions\n  sudo posternd revoke 203.0.113.7')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sudo posternd revoke g17\n  sudo posternd revoke alice --keep-sessions\n  sudo posternd revoke 203.0.113.7',
+    )
     .action(async (who: string, options: Globals & { keepSessions?: boolean }) => {
       const { revokeCommand } = await import('./commands/control.ts');
       await revokeCommand({ ...globals(options), who, keepSessions: options.keepSessions === true }, processOutput);

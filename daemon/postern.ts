@@ -2,8 +2,8 @@
 import type { Logger } from 'pino';
 import { keyId } from '../protocol/identity.ts';
 import type { Datagram } from './capture/capture.ts';
-import { ClockWatch } from './clock-watch.ts';
 import type { Clock } from './clock.ts';
+import { ClockWatch } from './clock-watch.ts';
 import { CommandError } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import type { Observer } from './decision.ts';
@@ -14,7 +14,7 @@ import type { Grant } from './grants/grant-book.ts';
 import { GrantKeeper } from './grants/grant-keeper.ts';
 import { gateLayout } from './layout.ts';
 import type { Ledger } from './ledger/ledger.ts';
-import { pairPeers, type Peer } from './open/peers.ts';
+import { type Peer, pairPeers } from './open/peers.ts';
 import { TagBook } from './open/tag-book.ts';
 import { formatProblem } from './problem.ts';
 import { readSetup, type Setup } from './setup.ts';
@@ -55,7 +55,14 @@ export class Postern {
     this.#peers = pairPeers(setup.book, setup.secrets, new Map());
     const onTrouble = (why: string) => log.error(why);
     this.grants = new GrantKeeper({ firewall, clock, runtimeFolder, bootId, observe, onTrouble });
-    this.#sieve = new SieveKeeper({ tagBook: this.tagBook, ledger, firewall, clock, toleranceMs: setup.config.clockToleranceMs, onTrouble });
+    this.#sieve = new SieveKeeper({
+      tagBook: this.tagBook,
+      ledger,
+      firewall,
+      clock,
+      toleranceMs: setup.config.clockToleranceMs,
+      onTrouble,
+    });
     const onEvent = (level: 'info' | 'warn' | 'error', text: string) => log[level](text);
     this.gate = new GateKeeper(this.#layout(setup, this.#peers), { firewall, grants: this.grants, sieve: this.#sieve, onEvent });
     this.#flow = new Flow({
@@ -165,7 +172,9 @@ export class Postern {
   /** P39: a client that is gone, disabled or lost the key takes its own grants along, and nobody else's. */
   async #endOrphans(): Promise<void> {
     const holders = new Set(
-      this.#setup.book.clients.filter(({ enabled }) => enabled).flatMap((client) => client.keys.map((key) => `${client.name} ${keyId(key.publicKey)}`)),
+      this.#setup.book.clients
+        .filter(({ enabled }) => enabled)
+        .flatMap((client) => client.keys.map((key) => `${client.name} ${keyId(key.publicKey)}`)),
     );
     const orphans = this.grants.all().filter((grant) => !holders.has(`${grant.client} ${grant.key}`));
     await this.grants.revoke(orphans, true, 'the rules do not know this client and key any more');

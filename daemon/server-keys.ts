@@ -1,8 +1,9 @@
 // Reads the server's private keys. They stay in memory only, and no message ever shows more than their path.
-import { parsePrivateKey } from '../protocol/openssh.ts';
+
 import type { SecretKey } from '../protocol/identity.ts';
-import { readTrustedFile } from './config/trusted-file.ts';
+import { parsePrivateKey } from '../protocol/openssh.ts';
 import type { Config } from './config/config.ts';
+import { readTrustedFile } from './config/trusted-file.ts';
 import { type Problem, problemAt } from './problem.ts';
 
 /** An OpenSSH key file of one key is under 1 KiB; RSA ones, which we refuse by name, are larger. */
@@ -18,7 +19,9 @@ export async function readServerKeys(config: Pick<Config, 'file' | 'serverKeys'>
     const place = { file: path, line: 1, column: 1 };
     const read = await readTrustedFile(path, 'secret', MAX_KEY_FILE_BYTES);
     if (!read.ok) {
-      problems.push(problemAt(place, read.why, read.code === 'ENOENT' ? 'run "posternd init" to make one, or correct "server_key"' : read.cure));
+      problems.push(
+        problemAt(place, read.why, read.code === 'ENOENT' ? 'run "posternd init" to make one, or correct "server_key"' : read.cure),
+      );
       continue;
     }
     const key = parsePrivateKey(read.bytes.toString('latin1'));

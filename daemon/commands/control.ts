@@ -5,7 +5,10 @@ import { ReloadReport, RevokeReport } from '../control/messages.ts';
 import type { CommonOptions, Output } from './options.ts';
 import { requireConfig } from './require.ts';
 
-export async function revokeCommand(options: CommonOptions & { readonly who: string; readonly keepSessions: boolean }, output: Output): Promise<void> {
+export async function revokeCommand(
+  options: CommonOptions & { readonly who: string; readonly keepSessions: boolean },
+  output: Output,
+): Promise<void> {
   const config = requireConfig(await loadConfig(options.config));
   const report = await askDaemon(config.control, { command: 'revoke', who: options.who, keepSessions: options.keepSessions }, RevokeReport);
   if (options.json) output.out(JSON.stringify(report, null, 2));

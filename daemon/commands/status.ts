@@ -3,8 +3,8 @@ import { formatDuration } from '../../protocol/duration.ts';
 import { loadConfig } from '../config/load.ts';
 import { askDaemon } from '../control/ask.ts';
 import { type GrantLine, GrantsReport, type StatusReport, StatusReport as StatusShape } from '../control/messages.ts';
-import { requireConfig } from './require.ts';
 import type { CommonOptions, Output } from './options.ts';
+import { requireConfig } from './require.ts';
 
 export async function statusCommand(options: CommonOptions, output: Output): Promise<void> {
   const config = requireConfig(await loadConfig(options.config));
@@ -57,7 +57,14 @@ function describeGrants(grants: readonly GrantLine[]): string {
 
 function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()).join('\n');
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 function formatUptime(seconds: number): string {

@@ -46,7 +46,10 @@ function explain(path: string, error: NodeJS.ErrnoException): CommandError {
     return new NotRunning(1, `posternd is not running (nobody answers at ${path}): start it with "systemctl start posternd"`);
   }
   if (error.code === 'EACCES' || error.code === 'EPERM') {
-    return new CommandError(3, `not permitted to talk to posternd at ${path}: use sudo, or join the group that owns the socket ("postern")`);
+    return new CommandError(
+      3,
+      `not permitted to talk to posternd at ${path}: use sudo, or join the group that owns the socket ("postern")`,
+    );
   }
   return new CommandError(1, `cannot talk to posternd at ${path}: ${error.message}`);
 }

@@ -30,7 +30,10 @@ export async function serveControl(path: string, groupId: number | undefined, an
       server.listen(path, resolve);
     });
   } catch (error) {
-    throw new CommandError(1, `cannot listen on ${path} (${String(error)}): check the folder's owner, or set "control" in the configuration`);
+    throw new CommandError(
+      1,
+      `cannot listen on ${path} (${String(error)}): check the folder's owner, or set "control" in the configuration`,
+    );
   } finally {
     process.umask(before);
   }
@@ -81,7 +84,8 @@ function converse(socket: Socket, answer: Answer): void {
 
 async function reply(line: string, answer: Answer): Promise<Reply> {
   const request = Request.safeParse(readJson(line));
-  if (!request.success) return { ok: false, exit: 2, message: 'not a request that this posternd knows: is the command from another version?' };
+  if (!request.success)
+    return { ok: false, exit: 2, message: 'not a request that this posternd knows: is the command from another version?' };
   try {
     return { ok: true, value: await answer(request.data) };
   } catch (error) {

@@ -138,7 +138,9 @@ export class GrantBook {
 
   /** Every opening that shall stand now, for a gate that is loaded anew. `spent` are one-shots that were used. */
   standing(now: MonotonicMs, spent: (opening: Opening) => boolean): readonly TimedOpening[] {
-    return this.#timed(this.all().flatMap(openingsOf), new Map(), new Set(), now).filter(({ opening }) => opening.kind !== 'once' || !spent(opening));
+    return this.#timed(this.all().flatMap(openingsOf), new Map(), new Set(), now).filter(
+      ({ opening }) => opening.kind !== 'once' || !spent(opening),
+    );
   }
 
   #pick(ids: ReadonlySet<string> | undefined): readonly Grant[] {
@@ -158,10 +160,18 @@ export class GrantBook {
   }
 
   /** Each opening once, with the time until the last deadline among its owners; without live owners it is left out. */
-  #timed(openings: readonly Opening[], changed: ReadonlyMap<string, Grant>, gone: ReadonlySet<string>, now: MonotonicMs): readonly TimedOpening[] {
+  #timed(
+    openings: readonly Opening[],
+    changed: ReadonlyMap<string, Grant>,
+    gone: ReadonlySet<string>,
+    now: MonotonicMs,
+  ): readonly TimedOpening[] {
     const wanted = new Map(unique(openings).map((opening) => [openingKey(opening), { opening, deadline: 0 }]));
     const addresses = new Map(openings.map((opening) => [opening.address.text, opening.address]));
-    const owners = [...[...addresses.values()].flatMap((address) => this.at(address)).filter((grant) => !changed.has(grant.id)), ...changed.values()];
+    const owners = [
+      ...[...addresses.values()].flatMap((address) => this.at(address)).filter((grant) => !changed.has(grant.id)),
+      ...changed.values(),
+    ];
     for (const grant of owners) {
       if (gone.has(grant.id)) continue;
       for (const opening of openingsOf(grant)) {
@@ -169,7 +179,9 @@ export class GrantBook {
         if (entry !== undefined) entry.deadline = Math.max(entry.deadline, grant.deadlineMs);
       }
     }
-    return [...wanted.values()].filter(({ deadline }) => deadline > now).map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now }));
+    return [...wanted.values()]
+      .filter(({ deadline }) => deadline > now)
+      .map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now }));
   }
 }
 

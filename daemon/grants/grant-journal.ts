@@ -170,5 +170,13 @@ function grantOf(line: z.output<typeof Put>): Grant | undefined {
   if (!address.ok || sentAtMs < 0 || grantedAtMs < 0) return undefined;
   const good = ports.flatMap((range) => (range.ok ? [range.value] : []));
   if (good.length !== ports.length) return undefined;
-  return { id, ...rest, address: address.value, ports: good, sentAtMs: unixMs(sentAtMs), grantedAtMs: unixMs(grantedAtMs), deadlineMs: monotonicMs(deadlineMs) };
+  return {
+    id,
+    ...rest,
+    address: address.value,
+    ports: good,
+    sentAtMs: unixMs(sentAtMs),
+    grantedAtMs: unixMs(grantedAtMs),
+    deadlineMs: monotonicMs(deadlineMs),
+  };
 }

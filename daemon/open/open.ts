@@ -1,7 +1,6 @@
 // From bytes of anybody to a knock that a known client signed, that is fresh, and whose tag is spent. Decides nothing about what it may open.
 import type { Brand, UnixMs } from '../../protocol/brand.ts';
-import type { KnockBody } from '../../protocol/knock.ts';
-import { openKnock, tagOfDatagram } from '../../protocol/packet.ts';
+import { type AuthenticKnock, openKnock, tagOfDatagram } from '../../protocol/packet.ts';
 import { acceptedWindows } from '../../protocol/tags.ts';
 import type { Datagram } from '../capture/capture.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -9,8 +8,8 @@ import { type DropReason, drop, pass, type Step } from '../step.ts';
 import type { Peer } from './peers.ts';
 import type { TagBook } from './tag-book.ts';
 
-/** Opened and signed by a known client, in an accepted window, its tag marked used. Minted only by `openDatagram`. */
-export type AuthenticKnock = Brand<{ readonly body: KnockBody; readonly peer: Peer; readonly datagram: Datagram }, 'AuthenticKnock'>;
+/** Signed by a known client, in an accepted window, its tag marked used just now. Minted only by `openDatagram`. */
+export type FreshKnock = Brand<{ readonly body: AuthenticKnock; readonly peer: Peer; readonly datagram: Datagram }, 'FreshKnock'>;
 
 export type OpenContext = {
   readonly peers: ReadonlyMap<string, Peer>;
@@ -22,7 +21,7 @@ export type OpenContext = {
 };
 
 /** A drop that knows who knocked, once that was proven. */
-export type Opened = Step<AuthenticKnock> & { readonly peer?: Peer };
+export type Opened = Step<FreshKnock> & { readonly peer?: Peer };
 
 /** SPEC "What the server does", steps 2 to 6, cheapest first. Nothing changes before the signature holds. */
 export function openDatagram(datagram: Datagram, context: OpenContext): Opened {
@@ -41,10 +40,11 @@ export function openDatagram(datagram: Datagram, context: OpenContext): Opened {
   // From here on the client is proven, and its tag is spent whatever comes: a refused knock stays refused (P15).
   const outcome = context.ledger.mark(mark);
   if (outcome === 'already-used') return drop('replay');
+  if (outcome === 'window-closed') return drop('stale', 'its window was closed meanwhile');
   if (outcome === 'unwritable') return { ...drop('ledger-unwritable', 'neither the state nor the runtime folder can be written'), peer };
   const late = freshness(window, context);
   if (late !== undefined) return { ...drop(late, describeSkew(opened.body.sentAtMs, context.now)), peer };
-  return pass({ body: opened.body, peer, datagram } as AuthenticKnock);
+  return pass({ body: opened.body, peer, datagram } as FreshKnock);
 }
 
 /** P8: too old and too new. openKnock has proven that `sent at` lies in the tag's window. */

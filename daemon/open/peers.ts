@@ -19,7 +19,11 @@ export type Peer = {
  * refused by policy and logged by name, which tells an administrator more than silence.
  * With pre-shared keys a pairing without one is never made (SPEC "Pairing keys").
  */
-export function pairPeers(book: RuleBook, serverSecrets: readonly SecretKey[], known: ReadonlyMap<string, Peer>): ReadonlyMap<string, Peer> {
+export function pairPeers(
+  book: RuleBook,
+  serverSecrets: readonly SecretKey[],
+  known: ReadonlyMap<string, Peer>,
+): ReadonlyMap<string, Peer> {
   const peers = new Map<string, Peer>();
   for (const client of book.clients) {
     const presharedKeys: readonly (Uint8Array | undefined)[] = client.presharedKeys.length === 0 ? [undefined] : client.presharedKeys;

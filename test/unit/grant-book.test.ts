@@ -1,0 +1,123 @@
+// The book of grants: who owns which opening, and what ending one does to the others.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { monotonicMs } from '../../daemon/clock.ts';
+import { openingKey } from '../../daemon/firewall/firewall.ts';
+import { GrantBook } from '../../daemon/grants/grant-book.ts';
+import type { AllowedService, Authorized } from '../../daemon/policy/authorized.ts';
+import { type IpAddress, parseAddress } from '../../protocol/address.ts';
+import { unixMs } from '../../protocol/brand.ts';
+
+const ALICE = { client: 'alice', key: 'key-a' };
+const BOB = { client: 'bob', key: 'key-b' };
+const NAT = address('198.18.0.1');
+const WALL = unixMs(1_800_000_000_000);
+
+function address(text: string): IpAddress {
+  const result = parseAddress(text);
+  assert.ok(result.ok);
+  return result.value;
+}
+
+function ssh(lifetimeSeconds: number, more: Partial<AllowedService> = {}): AllowedService {
+  return { label: 'ssh', ports: [{ protocol: 'tcp', first: 22, last: 22 }], kind: 'grant', sourcePort: 0, lifetimeSeconds, ...more };
+}
+
+function request(...services: readonly AllowedService[]): Authorized {
+  return { address: NAT, services };
+}
+
+/** Grants at a moment, and gives back the plan. */
+function grant(book: GrantBook, owner: typeof ALICE, what: Authorized, now: number) {
+  const plan = book.plan(owner, what, unixMs(WALL + now), WALL, monotonicMs(now));
+  book.put(plan.grants);
+  return plan;
+}
+
+test('P25 a repeated knock prolongs to the later deadline and never shortens, without a second grant', () => {
+  const book = new GrantBook();
+  const cases = [
+    { at: 0, lifetime: 60, remaining: 60_000 },
+    { at: 10_000, lifetime: 10, remaining: 50_000 },
+    { at: 20_000, lifetime: 120, remaining: 120_000 },
+  ];
+  for (const { at, lifetime, remaining } of cases) {
+    assert.deepEqual(
+      grant(book, ALICE, request(ssh(lifetime)), at).open.map((timed) => timed.remainingMs),
+      [remaining],
+    );
+  }
+  for (let at = 0; at < 500; at += 1) grant(book, ALICE, request(ssh(30)), 20_000 + at);
+  assert.equal(book.all().length, 1);
+});
+
+test('P30b ending the grant of alice leaves the opening of bob behind the same address, for his time only', () => {
+  const book = new GrantBook();
+  const alice = grant(book, ALICE, request(ssh(600)), 0).grants;
+  grant(book, BOB, request(ssh(60)), 0);
+  const plan = book.planEnd(alice, monotonicMs(1000));
+  assert.deepEqual(plan.shut, []);
+  assert.deepEqual(
+    plan.open.map((timed) => timed.remainingMs),
+    [59_000],
+  );
+});
+
+test('P30 the last owner of an opening shuts it', () => {
+  const book = new GrantBook();
+  const alice = grant(book, ALICE, request(ssh(600)), 0).grants;
+  const bob = grant(book, BOB, request(ssh(60)), 0).grants;
+  book.remove(alice);
+  assert.deepEqual(book.planEnd(bob, monotonicMs(1000)).shut.map(openingKey), ['grant 198.18.0.1 tcp 22 0']);
+});
+
+test('a range is one opening for each port, and an opening that two services share is planned once', () => {
+  const book = new GrantBook();
+  const range = ssh(30, { label: 'range', ports: [{ protocol: 'tcp', first: 20, last: 24 }] });
+  const plan = grant(book, ALICE, request(range, ssh(60)), 0);
+  assert.deepEqual(
+    plan.open.map(({ opening, remainingMs }) => [opening.port, remainingMs]),
+    [20, 21, 22, 23, 24].map((port) => [port, port === 22 ? 60_000 : 30_000]),
+  );
+});
+
+test('kinds do not mix: a one-shot beside a plain grant of the same port is an opening of its own', () => {
+  const book = new GrantBook();
+  grant(book, ALICE, request(ssh(600)), 0);
+  const once = grant(book, ALICE, request(ssh(30, { kind: 'once' })), 0);
+  assert.deepEqual(
+    once.open.map(({ opening }) => openingKey(opening)),
+    ['once 198.18.0.1 tcp 22 0'],
+  );
+  assert.equal(book.all().length, 2);
+});
+
+test('a grant whose time is over is not prolonged: a new one with a new id begins', () => {
+  const book = new GrantBook();
+  const [first] = grant(book, ALICE, request(ssh(10)), 0).grants;
+  const [second] = grant(book, ALICE, request(ssh(10)), 20_000).grants;
+  assert.notEqual(first?.id, second?.id);
+  assert.deepEqual(book.expired(monotonicMs(20_001)), [first]);
+  assert.equal(book.countOf('alice', monotonicMs(20_001)), 1);
+});
+
+test('a gate that is loaded anew gets what lives, without one-shots that were spent', () => {
+  const book = new GrantBook();
+  grant(book, ALICE, request(ssh(10), ssh(60, { label: 'web', ports: [{ protocol: 'tcp', first: 443, last: 443 }], kind: 'once' })), 0);
+  const at = monotonicMs(5000);
+  assert.deepEqual(
+    book.standing(at, () => true).map(({ opening }) => opening.port),
+    [22],
+  );
+  assert.deepEqual(
+    book
+      .standing(at, () => false)
+      .map(({ opening }) => opening.port)
+      .toSorted(),
+    [22, 443].toSorted(),
+  );
+  assert.deepEqual(
+    book.standing(monotonicMs(10_000), () => true),
+    [],
+  );
+});
