@@ -1,6 +1,5 @@
 // `posternd gate up|down|show`: the gate alone. Through the daemon where one runs, else straight to the kernel.
 import { dirname } from 'node:path';
-import { readBootId } from '../boot-id.ts';
 import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
@@ -12,6 +11,7 @@ import { openNftables } from '../firewall/nftables/open.ts';
 import { describeGate } from '../firewall/nftables/show.ts';
 import { restoredOpenings } from '../grants/restore.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
+import { readBootId } from '../ledger/open.ts';
 import { asCommandError } from '../postern.ts';
 import type { CommonOptions, Output } from './options.ts';
 import { requireConfig } from './require.ts';

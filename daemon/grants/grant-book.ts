@@ -98,7 +98,7 @@ export class GrantBook {
         ...twin,
         ports: service.ports,
         sentAtMs: sentAtMs > twin.sentAtMs ? sentAtMs : twin.sentAtMs,
-        deadlineMs: deadlineMs > twin.deadlineMs ? deadlineMs : twin.deadlineMs,
+        deadlineMs: monotonicMs(Math.max(deadlineMs, twin.deadlineMs)),
       };
     });
     const changed = new Map(grants.map((grant) => [grant.id, grant]));

@@ -1,0 +1,180 @@
+// `posternd run`: makes the daemon's parts from the host, runs until a signal, and leaves the gate standing.
+import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { schedule } from 'node-cron';
+import type { Logger } from 'pino';
+import { acceptedWindows } from '../../protocol/tags.ts';
+import { type Chosen, startCapture } from '../capture/auto.ts';
+import { CaptureError } from '../capture/capture.ts';
+import { systemClock } from '../clock.ts';
+import { CommandError } from '../command-error.ts';
+import type { Config } from '../config/config.ts';
+import { answering } from '../control/answers.ts';
+import { serveControl } from '../control/server.ts';
+import { Counters } from '../counters.ts';
+import type { Decision, Observer } from '../decision.ts';
+import { logDecisions } from '../decision-log.ts';
+import type { Firewall } from '../firewall/firewall.ts';
+import { openNftables } from '../firewall/nftables/open.ts';
+import { noFirewall } from '../firewall/none.ts';
+import { NFLOG_PREFIX, sieveFor } from '../layout.ts';
+import { LedgerHeldError } from '../ledger/lock.ts';
+import { openLedger, readBootId } from '../ledger/open.ts';
+import { openLog } from '../log.ts';
+import { openNotify } from '../notify.ts';
+import { asCommandError, Postern } from '../postern.ts';
+import { formatProblem } from '../problem.ts';
+import { readSetup } from '../setup.ts';
+import { VERSION } from '../version.ts';
+import type { CommonOptions } from './options.ts';
+
+const TICK_MS = 1000;
+/** The periodic check that the gate in the kernel is the gate we mean, beside the events that tell us at once. */
+const VERIFY_CRON = '* * * * *';
+
+/** Resolves when the daemon has stopped. Throws a CommandError when it cannot start; nothing stays behind then but a closed gate. */
+export async function runCommand(options: Pick<CommonOptions, 'config'>): Promise<void> {
+  const setup = await readSetup(options.config);
+  const { config } = setup;
+  const log = openLog({ level: config.log.level });
+  const notify = openNotify(process.env, process.pid);
+  const undo: (() => Promise<void> | void)[] = [() => notify.close()];
+  const trouble = (text: string) => log.warn(text);
+  try {
+    const runtimeFolder = dirname(config.control);
+    await mkdir(runtimeFolder, { recursive: true });
+    const accepted = acceptedWindows(systemClock.wall(), config.clockToleranceMs);
+    const bootId = readBootId();
+    const { ledger, problems } = await openLedger({
+      stateDir: config.state,
+      runtimeDir: runtimeFolder,
+      bootId,
+      acceptable: { first: accepted.first, last: accepted.last + 1 },
+      clock: systemClock,
+      report: trouble,
+    });
+    let stopLedger: () => Promise<void> = () => ledger.close();
+    undo.push(() => stopLedger());
+    for (const problem of [...setup.warnings, ...problems]) log.warn(formatProblem(problem));
+
+    const firewall = await openFirewall(config);
+    undo.push(() => firewall.release());
+    const counters = new Counters();
+    const tell = logDecisions(log, systemClock);
+    const observe = contained(log, [(decision) => counters.observe(decision), tell]);
+
+    // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
+    const early: { receive: Postern['receive'] } = { receive: () => undefined };
+    const chosen = await startCaptureFor(config, firewall, (datagram) => early.receive(datagram), trouble);
+    undo.push(() => chosen.capture.stop());
+    const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
+    early.receive = (datagram) => postern.receive(datagram);
+    stopLedger = () => postern.stop();
+
+    const startedAt = systemClock.monotonic();
+    const captureWhy = chosen.sentence;
+    const answer = answering({ postern, firewall, ledger, capture: chosen.capture, captureWhy, counters, clock: systemClock, startedAt });
+    const control = await serveControl(config.control, groupId('postern'), answer);
+    undo.push(() => new Promise((resolve) => control.close(() => resolve())));
+
+    await postern.start();
+    log.info({ version: VERSION, gate: firewall.name, table: config.table, clients: postern.clientCount() }, `ready: ${chosen.sentence}`);
+    notify.tell('READY=1');
+    undo.push(() => notify.tell('STOPPING=1'));
+    undo.push(keepTime(postern, log, notify));
+    await untilStopped(postern, log, notify);
+  } catch (error) {
+    throw plain(error);
+  } finally {
+    for (const step of undo.toReversed()) await step();
+    log.info('stopped; the gate stays closed');
+    log.flush();
+  }
+}
+
+async function openFirewall(config: Config): Promise<Firewall> {
+  return config.firewall === 'none' ? noFirewall() : openNftables({ table: config.table });
+}
+
+async function startCaptureFor(
+  config: Config,
+  firewall: Firewall,
+  onDatagram: Parameters<typeof startCapture>[0]['onDatagram'],
+  onTrouble: (text: string) => void,
+): Promise<Chosen> {
+  const canLog = firewall.name === 'nftables' && sieveFor(config, config.nflogGroup).kind === 'log';
+  return startCapture({
+    wish: config.capture,
+    sieve: canLog
+      ? { canLog }
+      : { canLog: false, why: firewall.name === 'none' ? 'without a firewall nothing logs knocks' : 'the configuration wants udp' },
+    port: config.port,
+    group: config.nflogGroup,
+    prefix: NFLOG_PREFIX,
+    onDatagram,
+    onTrouble,
+  });
+}
+
+/** An observer that throws must not take the flow down with it. */
+function contained(log: Logger, observers: readonly Observer[]): Observer {
+  return (decision: Decision) => {
+    for (const observer of observers) {
+      try {
+        observer(decision);
+      } catch (error) {
+        log.error({ err: error }, 'an observer failed');
+      }
+    }
+  };
+}
+
+function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>): () => Promise<void> {
+  const tick = setInterval(() => {
+    postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
+  }, TICK_MS);
+  const verify = schedule(VERIFY_CRON, () => postern.gate.verify().then(() => postern.noteSpent()), { name: 'verify', noOverlap: true });
+  // Only a turning event loop says that it is alive: a hung daemon is restarted, and the gate stays meanwhile.
+  const watchdog = notify.watchdogMs === undefined ? undefined : setInterval(() => notify.tell('WATCHDOG=1'), notify.watchdogMs / 3);
+  return async () => {
+    clearInterval(tick);
+    clearInterval(watchdog);
+    await verify.destroy();
+  };
+}
+
+function untilStopped(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+    process.on('SIGHUP', () => {
+      notify.tell(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
+      postern
+        .reload()
+        .then(({ clients, warnings, notes }) => {
+          for (const line of [...warnings, ...notes]) log.warn(line);
+          log.info({ clients }, 'reloaded');
+        })
+        .catch((error: unknown) => {
+          const lines = (error instanceof Error ? error.message : String(error)).split('\n');
+          for (const line of lines) log.error(`not reloaded, the old rules hold: ${line}`);
+        })
+        .finally(() => notify.tell('READY=1'));
+    });
+  });
+}
+
+/** Members of this group may talk to the daemon. Without the group only its own user may. */
+function groupId(name: string): number | undefined {
+  const line = readFileSync('/etc/group', 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith(`${name}:`));
+  const id = Number(line?.split(':')[2]);
+  return Number.isInteger(id) ? id : undefined;
+}
+
+function plain(error: unknown): unknown {
+  if (error instanceof LedgerHeldError) return new CommandError(1, error.message);
+  if (error instanceof CaptureError) return new CommandError(error.fault === 'not-permitted' ? 3 : 1, error.message);
+  return asCommandError(error);
+}

@@ -1,0 +1,26 @@
+// Who gets our capabilities: nobody by accident. A child inherits ambient ones, so they are cleared at start and lent to a firewall tool only.
+import { libc } from './libc.ts';
+
+// From linux/prctl.h and linux/capability.h; see prctl(2), capabilities(7).
+const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_RAISE = 2;
+const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+const CAP_NET_ADMIN = 12;
+
+/** Call once at start, in the main thread: children are forked from it and get what it has. Threads of the pool fork nothing. */
+export function clearAmbientCapabilities(): void {
+  libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+}
+
+/**
+ * Starts a child with CAP_NET_ADMIN: `start` must fork before it returns, as `child_process.spawn` does. Where raising is refused (no
+ * systemd unit gave us an inheritable capability) a child of root has it anyway, and any other child's own error will say so.
+ */
+export function lendNetAdmin<T>(start: () => T): T {
+  libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
+  try {
+    return start();
+  } finally {
+    clearAmbientCapabilities();
+  }
+}

@@ -1,0 +1,111 @@
+// The control socket over a real UNIX socket: who may talk, what is refused, and that a bad peer hurts nobody.
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createConnection, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { CommandError } from '../../daemon/command-error.ts';
+import { askDaemon, NotRunning } from '../../daemon/control/ask.ts';
+import { GrantsReport } from '../../daemon/control/messages.ts';
+import { type Answer, serveControl } from '../../daemon/control/server.ts';
+
+function socketPath(context: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-control-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  return join(folder, 'control.sock');
+}
+
+async function serve(context: TestContext, answer: Answer): Promise<{ readonly path: string; readonly server: Server }> {
+  const path = socketPath(context);
+  const server = await serveControl(path, undefined, answer);
+  context.after(() => server.close());
+  return { path, server };
+}
+
+/** Sends raw bytes, gives back the first line that comes. */
+function raw(path: string, bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path, () => socket.write(bytes));
+    let got = '';
+    socket.setEncoding('utf8');
+    socket.on('error', reject);
+    socket.on('data', (chunk: string) => {
+      got += chunk;
+      if (got.includes('\n')) socket.end(() => resolve(got.split('\n')[0] ?? ''));
+    });
+  });
+}
+
+test('a request gets its answer, and a CommandError keeps its exit code and its line', async (context) => {
+  const { path } = await serve(context, async (request) => {
+    if (request.command === 'revoke') throw new CommandError(1, `no grant ${request.who}`);
+    return { grants: [] };
+  });
+  assert.deepEqual(await askDaemon(path, { command: 'grants' }, GrantsReport), { grants: [] });
+  await assert.rejects(askDaemon(path, { command: 'revoke', who: 'g9', keepSessions: false }, GrantsReport), {
+    exitCode: 1,
+    message: 'no grant g9',
+  });
+});
+
+test('only its owner may connect until a group is named', async (context) => {
+  const { path } = await serve(context, async () => ({}));
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+});
+
+const NONSENSE = [
+  ['not JSON', 'hello\n'],
+  ['an unknown command', '{"command":"format-disk"}\n'],
+  ['an extra key', '{"command":"status","really":true}\n'],
+  ['an unknown action', '{"command":"gate","action":"open"}\n'],
+  ['a name that is too long', `{"command":"revoke","keepSessions":false,"who":"${'x'.repeat(300)}"}\n`],
+  ['a line without an end', 'x'.repeat(5000)],
+] as const;
+
+for (const [text, bytes] of NONSENSE) {
+  test(`${text} is refused, and the next one is served`, async (context) => {
+    const { path } = await serve(context, async () => ({ grants: [] }));
+    assert.match(await raw(path, bytes), /"ok":false,"exit":2/);
+    assert.deepEqual(await askDaemon(path, { command: 'grants' }, GrantsReport), { grants: [] });
+  });
+}
+
+test('a socket that a dead daemon left is replaced, one that answers is not, a file is not', async (context) => {
+  const { path, server } = await serve(context, async () => ({}));
+  await assert.rejects(
+    serveControl(path, undefined, async () => ({})),
+    { exitCode: 1, message: /another posternd answers/ },
+  );
+  await new Promise((resolve) => server.close(resolve));
+  const file = `${path}.file`;
+  writeFileSync(file, '');
+  await assert.rejects(
+    serveControl(file, undefined, async () => ({})),
+    { exitCode: 2, message: /not a socket/ },
+  );
+});
+
+test('without a daemon the command says how to start it', async (context) => {
+  await assert.rejects(askDaemon(socketPath(context), { command: 'status' }, GrantsReport), (error: unknown) => {
+    assert.ok(error instanceof NotRunning);
+    assert.match(error.message, /is not running .*systemctl start posternd/);
+    return true;
+  });
+});
+
+test('an answer of another shape is not passed on', async (context) => {
+  const { path } = await serve(context, async () => ({ surprise: 1 }));
+  await assert.rejects(askDaemon(path, { command: 'grants' }, GrantsReport), { message: /another version/ });
+});
+
+test('without permission the command names the group', {
+  skip: process.getuid?.() === 0 ? false : 'only root can become somebody else',
+}, async (context) => {
+  const { path } = await serve(context, async () => ({}));
+  chmodSync(dirname(path), 0o755);
+  process.seteuid?.(65534);
+  context.after(() => process.seteuid?.(0));
+  await assert.rejects(askDaemon(path, { command: 'status' }, GrantsReport), { exitCode: 3, message: /join the group/ });
+  process.seteuid?.(0);
+});
