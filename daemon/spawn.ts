@@ -2,6 +2,7 @@
 
 import { Buffer } from 'node:buffer';
 import { spawn } from 'node:child_process';
+import { lendNetAdmin } from './netlink/capabilities.ts';
 
 /** Nothing of our own environment reaches a child. */
 const ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/' } as const;
@@ -27,7 +28,7 @@ export class SpawnError extends Error {
 export function run(argv: readonly string[], options: RunOptions): Promise<Finished> {
   const [program = '', ...args] = argv;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { env: ENVIRONMENT, cwd: '/', stdio: ['pipe', 'pipe', 'pipe'], shell: false });
+    const child = lendNetAdmin(() => spawn(program, args, { env: ENVIRONMENT, cwd: '/', stdio: ['pipe', 'pipe', 'pipe'], shell: false }));
     const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     let bytes = 0;
     let ended: SpawnError | undefined;

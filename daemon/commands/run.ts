@@ -22,6 +22,7 @@ import { NFLOG_PREFIX, sieveFor } from '../layout.ts';
 import { LedgerHeldError } from '../ledger/lock.ts';
 import { openLedger, readBootId } from '../ledger/open.ts';
 import { openLog } from '../log.ts';
+import { clearAmbientCapabilities } from '../netlink/capabilities.ts';
 import { openNotify } from '../notify.ts';
 import { asCommandError, Postern } from '../postern.ts';
 import { formatProblem } from '../problem.ts';
@@ -35,6 +36,7 @@ const VERIFY_CRON = '* * * * *';
 
 /** Resolves when the daemon has stopped. Throws a CommandError when it cannot start; nothing stays behind then but a closed gate. */
 export async function runCommand(options: Pick<CommonOptions, 'config'>): Promise<void> {
+  clearAmbientCapabilities();
   const setup = await readSetup(options.config);
   const { config } = setup;
   const log = openLog({ level: config.log.level });

@@ -14,9 +14,10 @@ export function clearAmbientCapabilities(): void {
 
 /**
  * Starts a child with CAP_NET_ADMIN: `start` must fork before it returns, as `child_process.spawn` does. Where raising is refused (no
- * systemd unit gave us an inheritable capability) a child of root has it anyway, and any other child's own error will say so.
+ * systemd unit gave us an inheritable capability) the child's own error will say so. A child of root needs no lending.
  */
 export function lendNetAdmin<T>(start: () => T): T {
+  if (process.geteuid?.() === 0) return start();
   libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
   try {
     return start();

@@ -1,4 +1,4 @@
-// The few libc calls that netlink needs, through koffi. Loaded on first use: importing this file loads no native code.
+// The few libc calls that netlink and our capabilities need, through koffi. Loaded on first use: importing this file loads no native code.
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 
@@ -56,6 +56,7 @@ export type Libc = {
   readonly sendto: AsyncCall;
   readonly recvfrom: AsyncCall;
   readonly close: SyncCall;
+  readonly prctl: SyncCall;
   /** errno of the call that has just returned: read it before anything else happens (koffi restores it for async callbacks). */
   readonly errno: () => number;
 };
@@ -89,6 +90,7 @@ function loadLibc(): Libc {
     sendto: self.func('sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']),
     recvfrom: self.func('recvfrom', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'void *']),
     close: self.func('close', 'int', ['int']),
+    prctl: self.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
     errno: () => koffi.errno(),
   };
 }
