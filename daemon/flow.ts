@@ -11,12 +11,8 @@ import type { Ledger } from './ledger/ledger.ts';
 import { type FreshKnock, openDatagram } from './open/open.ts';
 import type { Peer } from './open/peers.ts';
 import type { TagBook } from './open/tag-book.ts';
-import { authorize, settleAddress } from './policy/authorize.ts';
-import type { Authorized } from './policy/authorized.ts';
-import { drop, type Step } from './step.ts';
-
-/** Tunable: ranges become one element a port, and one knock must not fill the sets. */
-const MAX_PORTS_OF_A_KNOCK = 1024;
+import { authorize, authorizeClose } from './policy/authorize.ts';
+import { drop, pass, type Step } from './step.ts';
 
 export type FlowOptions = {
   readonly config: Config;
@@ -58,42 +54,44 @@ export class Flow {
       return;
     }
     const knock = opened.value;
-    const step = knock.body.action.kind === 'close' ? await this.#close(knock) : await this.#open(knock, now);
+    const step = knock.body.action.kind === 'close' ? await this.#close(knock, now) : await this.#open(knock, now);
     if (!step.pass) this.#tellDrop(step, datagram, knock.peer);
   }
 
-  async #close(knock: FreshKnock): Promise<Step<undefined>> {
+  async #close(knock: FreshKnock, now: UnixMs): Promise<Step<undefined>> {
     const { body, peer, datagram } = knock;
-    const settled = settleAddress(body, peer.client, datagram.source);
-    if (!settled.pass) return settled;
-    // A close needs no rule, only an enabled client (SPEC "Close").
-    if (!peer.client.enabled) return drop('client-disabled');
+    const address = authorizeClose({ body, client: peer.client, key: peer.key, datagramSource: datagram.source, now });
+    if (!address.pass) return address;
     const ports = body.requests.flatMap((request): readonly PortRange[] =>
       request.kind === 'ports' ? [request.ports] : (this.#config.services.get(request.name) ?? []),
     );
     if (body.requests.length > 0 && ports.length === 0) return drop('unknown-service');
-    const ended = await this.#options.grants.closeBy(ownerOf(peer), settled.value, ports, body.sentAtMs);
+    const { grants, observe } = this.#options;
+    const ended = await grants.closeBy(ownerOf(peer), address.value, ports, body.sentAtMs);
     if (ended.length === 0) {
-      const services: readonly string[] = [];
-      this.#options.observe({
-        kind: 'closed',
-        client: peer.client.name,
-        address: settled.value,
-        services,
-        why: 'by the client; nothing was open',
-      });
+      observe({ kind: 'closed', client: peer.client.name, address: address.value, services: [], why: 'by the client; nothing was open' });
     }
-    return { pass: true, value: undefined };
+    return pass(undefined);
   }
 
   async #open(knock: FreshKnock, now: UnixMs): Promise<Step<undefined>> {
     const { body, peer, datagram } = knock;
     const { grants, observe, repair } = this.#options;
-    const authorized = authorize({ body, client: peer.client, key: peer.key, datagramSource: datagram.source, config: this.#config, now });
-    if (!authorized.pass) return authorized;
+    if (!this.#gateIsUp()) return drop('firewall', 'an administrator took the gate down: nothing is closed, so nothing is opened');
     const owner = ownerOf(peer);
-    const refusal = this.#limit(owner, authorized.value, body.sentAtMs);
-    if (refusal !== undefined) return refusal;
+    const authorized = authorize({
+      body,
+      client: peer.client,
+      key: peer.key,
+      datagramSource: datagram.source,
+      services: this.#config.services,
+      maxGrants: this.#config.maxGrants,
+      now,
+      liveGrants: grants.countOf(owner.client),
+      isLive: (address, service) => grants.isLive(owner, address, service),
+    });
+    if (!authorized.pass) return authorized;
+    if (grants.isSuperseded(owner, authorized.value.address, body.sentAtMs)) return drop('superseded');
     let granted = grants.grant(owner, authorized.value, body.sentAtMs);
     if (!granted.pass) {
       // The table may just have been flushed by somebody. Once it is back, this knock need not be lost.
@@ -101,26 +99,16 @@ export class Flow {
       granted = grants.grant(owner, authorized.value, body.sentAtMs);
     }
     if (!granted.pass) return granted;
+    const { address, services } = authorized.value;
     observe({
       kind: 'granted',
       client: owner.client,
-      address: authorized.value.address,
-      services: authorized.value.services.map(({ label }) => label),
-      lifetimeSeconds: Math.max(...authorized.value.services.map(({ lifetimeSeconds }) => lifetimeSeconds)),
+      address,
+      services: services.map(({ label }) => label),
+      lifetimeSeconds: Math.max(...services.map(({ lifetimeSeconds }) => lifetimeSeconds)),
       prolonged: granted.value.prolonged,
     });
-    return { pass: true, value: undefined };
-  }
-
-  #limit(owner: Owner, request: Authorized, sentAtMs: UnixMs): Step<never> | undefined {
-    const { grants } = this.#options;
-    if (!this.#gateIsUp()) return drop('firewall', 'the gate was taken down by an administrator: nothing is closed, so nothing is opened');
-    if (grants.isSuperseded(owner, request.address, sentAtMs)) return drop('superseded');
-    const count = grants.countOf(owner.client) + grants.newcomers(owner, request);
-    if (count > this.#config.maxGrants) return drop('max-grants', `this would be grant ${count} of at most ${this.#config.maxGrants}`);
-    const ports = request.services.flatMap((service) => service.ports).reduce((sum, { first, last }) => sum + last - first + 1, 0);
-    if (ports > MAX_PORTS_OF_A_KNOCK) return drop('not-allowed', `${ports} ports at once; the most is ${MAX_PORTS_OF_A_KNOCK}`);
-    return undefined;
+    return pass(undefined);
   }
 
   #tellDrop(step: Extract<Step<unknown>, { pass: false }>, datagram: Datagram, peer: Peer | undefined): void {

@@ -75,9 +75,8 @@ export class GrantBook {
     return this.of(client).filter((grant) => grant.deadlineMs > now).length;
   }
 
-  /** How many of these services would be new grants, not prolonged ones. */
-  newcomers(owner: Owner, request: Authorized, now: MonotonicMs): number {
-    return request.services.filter((service) => this.#twin(owner, request.address, service, now) === undefined).length;
+  isLive(owner: Owner, address: IpAddress, service: AllowedService, now: MonotonicMs): boolean {
+    return this.#twin(owner, address, service, now) !== undefined;
   }
 
   /**

@@ -5,7 +5,7 @@ import { coversPorts, type PortRange } from '../../protocol/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Observer } from '../decision.ts';
 import { type Firewall, FirewallError, type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
-import type { Authorized } from '../policy/authorized.ts';
+import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
 import { type CloseMark, GrantJournal, readGrantJournal } from './grant-journal.ts';
@@ -49,8 +49,9 @@ export class GrantKeeper {
     return this.#book.countOf(client, this.#options.clock.monotonic());
   }
 
-  newcomers(owner: Owner, request: Authorized): number {
-    return this.#book.newcomers(owner, request, this.#options.clock.monotonic());
+  /** Whether granting this would only prolong. */
+  isLive(owner: Owner, address: IpAddress, service: AllowedService): boolean {
+    return this.#book.isLive(owner, address, service, this.#options.clock.monotonic());
   }
 
   /** SPEC "Close": an open that was sent before an accepted close of the same client and address must not reopen the door. */
@@ -63,7 +64,7 @@ export class GrantKeeper {
   grant(owner: Owner, request: Authorized, sentAtMs: UnixMs): Step<{ readonly grants: readonly Grant[]; readonly prolonged: boolean }> {
     const { firewall, clock } = this.#options;
     const now = clock.monotonic();
-    const prolonged = this.#book.newcomers(owner, request, now) === 0;
+    const prolonged = request.services.every((service) => this.#book.isLive(owner, request.address, service, now));
     const plan = this.#book.plan(owner, request, sentAtMs, clock.wall(), now);
     try {
       firewall.open(plan.open);
