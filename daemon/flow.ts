@@ -1,11 +1,13 @@
 // The one way that a packet takes: open → source and policy → grant. Each exit is one decision, told to the observers once.
 import type { UnixMs } from '../protocol/brand.ts';
 import { keyId } from '../protocol/identity.ts';
-import type { PortRange } from '../protocol/ports.ts';
+import type { Request } from '../protocol/knock.ts';
+import { coversPorts } from '../protocol/ports.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/config.ts';
 import type { Decision, Observer } from './decision.ts';
+import type { Grant } from './grants/grant-book.ts';
 import type { GrantKeeper, Owner } from './grants/grant-keeper.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { type FreshKnock, openDatagram } from './open/open.ts';
@@ -62,12 +64,8 @@ export class Flow {
     const { body, peer, datagram } = knock;
     const address = authorizeClose({ body, client: peer.client, key: peer.key, datagramSource: datagram.source, now });
     if (!address.pass) return address;
-    const ports = body.requests.flatMap((request): readonly PortRange[] =>
-      request.kind === 'ports' ? [request.ports] : (this.#config.services.get(request.name) ?? []),
-    );
-    if (body.requests.length > 0 && ports.length === 0) return drop('unknown-service');
     const { grants, observe } = this.#options;
-    const ended = await grants.closeBy(ownerOf(peer), address.value, ports, body.sentAtMs);
+    const ended = await grants.closeBy(ownerOf(peer), address.value, (grant) => isMeant(grant, body.requests), body.sentAtMs);
     if (ended.length === 0) {
       observe({ kind: 'closed', client: peer.client.name, address: address.value, services: [], why: 'by the client; nothing was open' });
     }
@@ -121,6 +119,14 @@ export class Flow {
     };
     this.#options.observe(decision);
   }
+}
+
+/** A close without requests means all; else a grant is meant by its name, or by ports that hold all of its own. */
+function isMeant(grant: Grant, requests: readonly Request[]): boolean {
+  if (requests.length === 0) return true;
+  return requests.some((request) =>
+    request.kind === 'service' ? request.name === grant.label : grant.ports.every((held) => coversPorts(request.ports, held)),
+  );
 }
 
 function ownerOf(peer: Peer): Owner {

@@ -1,7 +1,6 @@
 // Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
 import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
-import { coversPorts, type PortRange } from '../../protocol/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Observer } from '../decision.ts';
 import { type Firewall, FirewallError, type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
@@ -77,18 +76,15 @@ export class GrantKeeper {
     return pass({ grants: plan.grants, prolonged });
   }
 
-  /** The client's own close: its grants for this address that are older than the close; with ports, only those that lie within them. */
-  async closeBy(owner: Owner, address: IpAddress, ports: readonly PortRange[], sentAtMs: UnixMs): Promise<readonly Grant[]> {
+  /** The client's own close: its grants for this address that are meant and older than the close. Connections that live go on. */
+  async closeBy(owner: Owner, address: IpAddress, isMeant: (grant: Grant) => boolean, sentAtMs: UnixMs): Promise<readonly Grant[]> {
     const mark = { key: owner.key, address: address.text, sentAtMs };
     const older = this.#closes.get(closeKey(owner.key, address.text));
     if (older === undefined || older.sentAtMs < sentAtMs) {
       this.#closes.set(closeKey(owner.key, address.text), mark);
       this.#journal.closed(mark);
     }
-    const ending = this.#book
-      .at(address)
-      .filter((grant) => grant.key === owner.key && grant.sentAtMs < sentAtMs)
-      .filter((grant) => ports.length === 0 || grant.ports.every((held) => ports.some((asked) => coversPorts(asked, held))));
+    const ending = this.#book.at(address).filter((grant) => grant.key === owner.key && grant.sentAtMs < sentAtMs && isMeant(grant));
     await this.#end(ending, false, 'closed', 'by the client');
     return ending;
   }
