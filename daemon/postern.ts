@@ -97,8 +97,8 @@ export class Postern {
     this.#parts.firewall.watch(() => void this.gate.verify());
   }
 
-  receive(datagram: Datagram): void {
-    this.#flow.receive(datagram).catch((error: unknown) => this.#parts.log.error({ err: error }, 'a knock could not be worked off'));
+  receive(datagram: Datagram): Promise<void> {
+    return this.#flow.receive(datagram).catch((error: unknown) => this.#parts.log.error({ err: error }, 'a knock could not be worked off'));
   }
 
   /** Once a second: windows, clock steps, grants that are over. */

@@ -1,0 +1,66 @@
+// A firewall in memory with the real interface: for tests of what the daemon asks for. That the kernel does it is tested elsewhere.
+import { type Firewall, FirewallError, type Opening, openingKey, type TimedOpening } from '../../daemon/firewall/firewall.ts';
+
+export class MemoryFirewall {
+  readonly openings = new Map<string, TimedOpening>();
+  readonly armed = new Set<string>();
+  readonly cut: string[] = [];
+  installs = 0;
+  /** While set, the kernel refuses openings. */
+  failing = false;
+  present = false;
+
+  /** The openings that stand, as text. */
+  keys(): readonly string[] {
+    return [...this.openings.keys()].toSorted();
+  }
+
+  remainingOf(key: string): number | undefined {
+    return this.openings.get(key)?.remainingMs;
+  }
+
+  firewall(): Firewall {
+    return {
+      name: 'nftables',
+      install: async (_layout, openings) => {
+        this.installs += 1;
+        this.present = true;
+        this.armed.clear();
+        this.openings.clear();
+        this.#put(openings);
+        return { fresh: false };
+      },
+      intact: async () => this.present,
+      watch: () => undefined,
+      open: (openings) => {
+        if (this.failing || !this.present) throw new FirewallError('ENOENT', 'there is no such table', 'load the gate');
+        this.#put(openings);
+      },
+      close: async (openings: readonly Opening[], cut: boolean) => {
+        for (const opening of openings) {
+          this.openings.delete(openingKey(opening));
+          if (cut) this.cut.push(openingKey(opening));
+        }
+      },
+      standing: async () => [...this.openings.values()],
+      arm: async (tags) => {
+        for (const tag of tags) this.armed.add(Buffer.from(tag).toString('hex'));
+      },
+      disarm: async (tags) => {
+        for (const tag of tags) this.armed.delete(Buffer.from(tag).toString('hex'));
+      },
+      disarmAll: async () => this.armed.clear(),
+      counters: async () => ({ knocks: 0, junk: 0, refused: 0, ended: 0 }),
+      remove: async () => {
+        this.present = false;
+        this.openings.clear();
+        this.armed.clear();
+      },
+      release: async () => undefined,
+    };
+  }
+
+  #put(openings: readonly TimedOpening[]): void {
+    for (const timed of openings) this.openings.set(openingKey(timed.opening), timed);
+  }
+}
