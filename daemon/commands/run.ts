@@ -67,8 +67,8 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     const observe = contained(log, [(decision) => counters.observe(decision), tell]);
 
     // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
-    const early: { receive: Postern['receive'] } = { receive: () => undefined };
-    const chosen = await startCaptureFor(config, firewall, (datagram) => early.receive(datagram), trouble);
+    const early: { receive: Postern['receive'] } = { receive: async () => undefined };
+    const chosen = await startCaptureFor(config, firewall, (datagram) => void early.receive(datagram), trouble);
     undo.push(() => chosen.capture.stop());
     const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
     early.receive = (datagram) => postern.receive(datagram);
