@@ -142,8 +142,6 @@ export class Postern {
     this.gate.end();
     if (this.gate.state() === 'up') await this.#sieve.disarm();
     this.grants.end();
-    await this.#parts.ledger.close();
-    await this.#parts.firewall.release();
   }
 
   async #reload(): Promise<Reloaded> {

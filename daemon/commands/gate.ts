@@ -7,7 +7,7 @@ import { loadConfig } from '../config/load.ts';
 import { askDaemon, NotRunning } from '../control/ask.ts';
 import { GateReport } from '../control/messages.ts';
 import type { Firewall } from '../firewall/firewall.ts';
-import { openNftables } from '../firewall/nftables/open.ts';
+import { openNftables } from '../firewall/nftables/nftables.ts';
 import { describeGate } from '../firewall/nftables/show.ts';
 import { restoredOpenings } from '../grants/restore.ts';
 import { gateLayout, sieveFor } from '../layout.ts';

@@ -16,7 +16,7 @@ import { Counters } from '../counters.ts';
 import type { Decision, Observer } from '../decision.ts';
 import { logDecisions } from '../decision-log.ts';
 import type { Firewall } from '../firewall/firewall.ts';
-import { openNftables } from '../firewall/nftables/open.ts';
+import { openNftables } from '../firewall/nftables/nftables.ts';
 import { noFirewall } from '../firewall/none.ts';
 import { NFLOG_PREFIX, sieveFor } from '../layout.ts';
 import { LedgerHeldError } from '../ledger/lock.ts';
@@ -56,11 +56,10 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
       clock: systemClock,
       report: trouble,
     });
-    let stopLedger: () => Promise<void> = () => ledger.close();
-    undo.push(() => stopLedger());
+    undo.push(() => ledger.close());
     for (const problem of [...setup.warnings, ...problems]) log.warn(formatProblem(problem));
 
-    const firewall = await openFirewall(config);
+    const firewall = await openFirewall(config, trouble);
     undo.push(() => firewall.release());
     const counters = new Counters();
     const tell = logDecisions(log, systemClock);
@@ -72,7 +71,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     undo.push(() => chosen.capture.stop());
     const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
     early.receive = (datagram) => postern.receive(datagram);
-    stopLedger = () => postern.stop();
+    undo.push(() => postern.stop());
 
     const startedAt = systemClock.monotonic();
     const captureWhy = chosen.sentence;
@@ -83,20 +82,20 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     await postern.start();
     log.info({ version: VERSION, gate: firewall.name, table: config.table, clients: postern.clientCount() }, `ready: ${chosen.sentence}`);
     notify.tell('READY=1');
+    undo.push(() => log.info('stopped; the gate stays closed'));
     undo.push(() => notify.tell('STOPPING=1'));
-    undo.push(keepTime(postern, log, notify));
+    undo.push(keepTime(postern, log, notify, tell.flush));
     await untilStopped(postern, log, notify);
   } catch (error) {
     throw plain(error);
   } finally {
     for (const step of undo.toReversed()) await step();
-    log.info('stopped; the gate stays closed');
     log.flush();
   }
 }
 
-async function openFirewall(config: Config): Promise<Firewall> {
-  return config.firewall === 'none' ? noFirewall() : openNftables({ table: config.table });
+async function openFirewall(config: Config, onTrouble: (text: string) => void): Promise<Firewall> {
+  return config.firewall === 'none' ? noFirewall() : openNftables({ table: config.table, onTrouble });
 }
 
 async function startCaptureFor(
@@ -132,15 +131,17 @@ function contained(log: Logger, observers: readonly Observer[]): Observer {
   };
 }
 
-function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>): () => Promise<void> {
+function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>, flush: (everything?: boolean) => void): () => Promise<void> {
   const tick = setInterval(() => {
     postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
+    flush();
   }, TICK_MS);
   const verify = schedule(VERIFY_CRON, () => postern.gate.verify().then(() => postern.noteSpent()), { name: 'verify', noOverlap: true });
   // Only a turning event loop says that it is alive: a hung daemon is restarted, and the gate stays meanwhile.
   const watchdog = notify.watchdogMs === undefined ? undefined : setInterval(() => notify.tell('WATCHDOG=1'), notify.watchdogMs / 3);
   return async () => {
     clearInterval(tick);
+    flush(true);
     clearInterval(watchdog);
     await verify.destroy();
   };

@@ -47,6 +47,7 @@ class HostUnderTest {
   readonly decisions: Decision[] = [];
   readonly folder: string;
   #boot = '00000000-0000-4000-8000-000000000001';
+  #stop: () => Promise<void> = async () => undefined;
 
   constructor(context: TestContext) {
     this.folder = mkdtempSync(join(tmpdir(), 'postern-daemon-'));
@@ -94,8 +95,17 @@ class HostUnderTest {
       observe: (decision) => this.decisions.push(decision),
       log: pino({ level: 'silent' }),
     });
+    this.#stop = async () => {
+      await postern.stop();
+      await ledger.close();
+    };
     await postern.start();
     return postern;
+  }
+
+  async stop(): Promise<void> {
+    await this.#stop();
+    this.#stop = async () => undefined;
   }
 
   /** A packet as `secret` would send it now; the clock of the client may differ. */
@@ -129,7 +139,7 @@ async function running(context: TestContext): Promise<{ readonly host: HostUnder
   const host = new HostUnderTest(context);
   host.kernel.present = true;
   const postern = await host.start();
-  context.after(() => postern.stop());
+  context.after(() => host.stop());
   return { host, postern };
 }
 
@@ -162,9 +172,9 @@ test('P12 a replay is refused from the same and from another address, and after 
   let postern = await host.start();
   assert.deepEqual(await host.deliver(postern, packet), ['granted']);
   assert.deepEqual(await host.deliver(postern, packet, '198.18.0.8'), ['replay']);
-  await postern.stop();
+  await host.stop();
   postern = await host.start();
-  context.after(() => postern.stop());
+  context.after(() => host.stop());
   assert.deepEqual(await host.deliver(postern, packet), ['replay']);
   assert.deepEqual(await host.deliver(postern, packet, '198.18.0.8'), ['replay']);
 });
@@ -174,10 +184,10 @@ test('a restart keeps live grants with the time that is left', async (context) =
   host.kernel.present = true;
   let postern = await host.start();
   await host.deliver(postern, host.knock(ALICE, 1));
-  await postern.stop();
+  await host.stop();
   host.time.advance(20_000);
   postern = await host.start();
-  context.after(() => postern.stop());
+  context.after(() => host.stop());
   assert.equal(host.kernel.remainingOf(SSH_HOME), 40_000);
   assert.deepEqual(
     postern.grants.all().map(({ client }) => client),
@@ -206,9 +216,9 @@ test('P16a a delayed open does not reopen what a younger close shut, not even af
   assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 4, { action: CLOSE })), ['closed']);
   assert.deepEqual(host.kernel.keys(), []);
   assert.deepEqual(await host.deliver(postern, delayed), ['superseded']);
-  await postern.stop();
+  await host.stop();
   postern = await host.start();
-  context.after(() => postern.stop());
+  context.after(() => host.stop());
   assert.deepEqual(await host.deliver(postern, second), ['superseded']);
   host.time.advance(1000);
   assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 6)), ['granted']);
@@ -360,7 +370,7 @@ test('one client can hold max_grants and no more; prolonging is always possible'
   host.kernel.present = true;
   host.config('max_grants: 2\n');
   const postern = await host.start();
-  context.after(() => postern.stop());
+  context.after(() => host.stop());
   assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 1), '198.18.0.1'), ['granted']);
   assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 2), '198.18.0.2'), ['granted']);
   assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 3), '198.18.0.3'), ['max-grants']);

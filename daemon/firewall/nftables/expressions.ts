@@ -161,7 +161,7 @@ export function count(counterName: string): Expressions {
 
 /** Hands the packet to an NFLOG group, each one at once. */
 export function logTo(group: number, prefix: string): Expressions {
-  return [expression('log', [attribute(1, bigEndian16(group)), text(2, prefix), u32(3, 0), attribute(4, bigEndian16(1))])];
+  return [expression('log', [attribute(1, bigEndian16(group)), text(2, prefix), attribute(4, bigEndian16(1))])];
 }
 
 export function rejectWith(kind: 'tcp-reset' | 'port-unreachable'): Expressions {
