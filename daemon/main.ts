@@ -25,23 +25,6 @@ function program(): Command {
     .configureHelp({ sortSubcommands: false })
     .addHelpText('after', ROOT_HELP);
 
-  common(root.command('init'))
-    .description('make the configuration folder: server key, a commented configuration, an example rule; never overwrites')
-    .option('--use-ssh-host-key', 'use /etc/ssh/ssh_host_ed25519_key as the server key (the daemon could then pose as sshd)')
-    .addHelpText('after', '\nExamples:\n  sudo posternd init\n  sudo posternd init -c /srv/postern/postern.yaml')
-    .action(async (options: Globals & { useSshHostKey?: boolean }) => {
-      const { initCommand } = await import('./commands/init.ts');
-      await initCommand({ ...globals(options), useSshHostKey: options.useSshHostKey === true }, processOutput);
-    });
-
-  common(root.command('check'))
-    .description('say everything that is wrong with configuration, rules, keys, kernel and firewall; 0 when a start would work')
-    .addHelpText('after', '\nExamples:\n  sudo posternd check\n  sudo posternd check --json | jq .problems')
-    .action(async (options: Globals) => {
-      const { checkCommand } = await import('./commands/check.ts');
-      await checkCommand(globals(options), processOutput);
-    });
-
   common(root.command('run'))
     .description('the daemon, in the foreground; systemd runs this')
     .addHelpText('after', '\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd')
@@ -63,13 +46,6 @@ function program(): Command {
       const { gateDownCommand } = await import('./commands/gate.ts');
       await gateDownCommand(globals(options), processOutput);
     });
-  common(gate.command('show'))
-    .description('show what stands in the kernel')
-    .action(async (options: Globals) => {
-      const { gateShowCommand } = await import('./commands/gate.ts');
-      await gateShowCommand(globals(options), processOutput);
-    });
-
   common(root.command('status'))
     .description("gate, capture, counters (the kernel's too), ledger, and who is in")
     .addHelpText('after', '\nExamples:\n  sudo posternd status\n  sudo posternd status --json | jq .kernel.junk')

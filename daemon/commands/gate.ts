@@ -8,7 +8,6 @@ import { askDaemon, NotRunning } from '../control/ask.ts';
 import { GateReport } from '../control/messages.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import { openNftables } from '../firewall/nftables/nftables.ts';
-import { describeGate } from '../firewall/nftables/show.ts';
 import { restoredOpenings } from '../grants/restore.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
 import { readBootId } from '../ledger/open.ts';
@@ -33,16 +32,6 @@ export async function gateDownCommand(options: CommonOptions, output: Output): P
   const config = requireConfig(await loadConfig(options.config));
   await viaDaemonOr(config, 'down', () => withFirewall(config, (firewall) => firewall.remove()));
   output.out(options.json ? JSON.stringify({ state: 'down' }) : 'the gate is down: every port is as open as without Postern');
-}
-
-export async function gateShowCommand(options: CommonOptions, output: Output): Promise<void> {
-  const config = requireConfig(await loadConfig(options.config));
-  try {
-    const shown = await describeGate(config.table);
-    output.out(options.json ? JSON.stringify(shown.json, null, 2) : shown.text);
-  } catch (error) {
-    throw asCommandError(error);
-  }
 }
 
 async function viaDaemonOr(config: Config, action: 'up' | 'down', direct: () => Promise<void>): Promise<void> {
