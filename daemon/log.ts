@@ -1,7 +1,9 @@
 // The daemon's log: one JSON object a line for machines (the journal), readable lines for a terminal. Everything in it is made safe first.
 // Decides nothing about what is worth a line: see decision-log.ts.
-import { destination, type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino';
+import { isatty } from 'node:tty';
+import { type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino';
 import { formatLine } from './log-line.ts';
+import { openLogOutput } from './log-output.ts';
 import { safeFields } from './safe-fields.ts';
 import { safeText } from './safe-text.ts';
 
@@ -19,6 +21,8 @@ export type LogOptions = {
 
 export type LogStream = { readonly write: (text: string) => unknown; readonly isTTY?: boolean };
 
+const STDOUT = 1;
+
 // Tunable
 /** Messages are written by us; they may quote a path or a place in a file. */
 const MAX_MESSAGE_CHARS = 1_000;
@@ -35,24 +39,28 @@ const PRIORITIES = new Map([
   ['trace', 7],
 ]);
 
-/** Opens the log. Writing never blocks the daemon and never ends it; `flush` before an exit. */
+/** Opens the log. Writing never blocks the daemon and never ends it. */
 export function openLog(options: LogOptions): Logger {
+  if (options.stream === undefined && !isatty(STDOUT)) return openMachineLog(options.level);
+  // Not touched unless it is a terminal: Node would make a pipe or socket there non-blocking for everybody who shares it.
   const stream = options.stream ?? process.stdout;
+  // A terminal that went away is no reason to stop opening doors.
+  if (options.stream === undefined) process.stdout.on('error', () => undefined);
   const isTerminal = stream.isTTY === true;
-  if (options.readable ?? isTerminal) {
-    const color = options.color ?? (isTerminal && (process.env['NO_COLOR'] ?? '') === '');
-    return withSafeChildren(pino(pinoOptions(options.level), { write: (json) => void stream.write(formatLine(json, color)) }));
-  }
-  const lines = options.stream === undefined ? openFile(1) : { write: (json: string) => void stream.write(json) };
-  return withSafeChildren(pino(pinoOptions(options.level), lines));
+  const color = options.color ?? (isTerminal && (process.env['NO_COLOR'] ?? '') === '');
+  const isReadable = options.readable ?? isTerminal;
+  const write = (json: string) => void stream.write(isReadable ? formatLine(json, color) : json);
+  return withSafeChildren(pino(pinoOptions(options.level), { write }));
 }
 
-/** A file descriptor, written in the background. */
-function openFile(fd: number): ReturnType<typeof destination> {
-  const file = destination({ dest: fd, sync: false, maxLength: MAX_WAITING_CHARS });
-  // A full disk behind standard output is no reason to stop opening doors: the line waits for the next attempt.
-  file.on('error', () => undefined);
-  return file;
+function openMachineLog(level: LogOptions['level']): Logger {
+  const output = openLogOutput(STDOUT, {
+    maxWaitingChars: MAX_WAITING_CHARS,
+    onLost: (lines) => log.warn({ lines }, 'log lines were lost'),
+  });
+  const log = withSafeChildren(pino(pinoOptions(level), output));
+  process.once('exit', output.flushNow);
+  return log;
 }
 
 function pinoOptions(level: LogOptions['level']): LoggerOptions {
