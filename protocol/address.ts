@@ -1,6 +1,7 @@
 // IP addresses and networks as values: one form for each address, IPv4-mapped IPv6 folded to IPv4 (P21).
 import { isIPv4, isIPv6 } from 'node:net';
 import { type Parsed, parsed, unparsed } from './brand.ts';
+import { quoted } from './quoted.ts';
 
 export type Family = 4 | 6;
 
@@ -33,19 +34,20 @@ export function mappedBytes(address: IpAddress): Uint8Array {
 export function parseAddress(text: string): Parsed<IpAddress> {
   if (isIPv4(text)) return parsed(addressFromBytes(Uint8Array.from(text.split('.'), Number)));
   if (isIPv6(text) && !text.includes('%')) return parsed(addressFromBytes(ipv6Bytes(text)));
-  return unparsed(`not an IP address: ${JSON.stringify(text)}`);
+  return unparsed(`not an IP address: ${quoted(text)}`);
 }
 
 /** Reads `10.0.0.0/8`, `2001:db8::/32`, or an address alone (a network of one). Host bits must be zero. */
 export function parseNetwork(text: string): Parsed<Network> {
   const [head = '', tail, ...more] = text.split('/');
   const address = parseAddress(head);
-  if (!address.ok || more.length > 0) return unparsed(`not a network: ${JSON.stringify(text)} (expected ADDRESS/PREFIX)`);
+  if (!address.ok || more.length > 0) return unparsed(`not a network: ${quoted(text)} (expected ADDRESS/PREFIX)`);
+  if (head.includes(':') && address.value.family === 4) {
+    return unparsed(`write the IPv4 network itself, not its IPv6-mapped form: ${quoted(text)}`);
+  }
   const width = address.value.family === 4 ? 32 : 128;
-  const prefix = tail === undefined ? width : /^\d{1,3}$/.test(tail) ? Number(tail) : -1;
-  if (prefix < 0 || prefix > width) return unparsed(`not a network: ${JSON.stringify(text)} (prefix 0 to ${width})`);
-  if (head.includes(':') && address.value.family === 4)
-    return unparsed(`write the IPv4 network itself, not its IPv6-mapped form: ${JSON.stringify(text)}`);
+  const prefix = tail === undefined ? width : /^(0|[1-9]\d{0,2})$/.test(tail) ? Number(tail) : -1;
+  if (prefix < 0 || prefix > width) return unparsed(`not a network: ${quoted(text)} (prefix 0 to ${width})`);
   const base = addressFromBytes(maskedBytes(address.value.bytes, prefix));
   if (base.text !== address.value.text) return unparsed(`${text} has host bits set: did you mean ${base.text}/${prefix}?`);
   return parsed({ address: base, prefix, text: `${base.text}/${prefix}` });

@@ -3,6 +3,7 @@ import { addressFromBytes, mappedBytes } from './address.ts';
 import { assertNever, unixMs } from './brand.ts';
 import { type Action, type KnockBody, type KnockSource, type Request, SERVICE_NAME } from './knock.ts';
 import { PROTOCOL_NUMBER, type Protocol } from './ports.ts';
+import { quoted } from './quoted.ts';
 
 // Fixed by SPEC 5.3. Offsets and lengths in bytes.
 export const VERSION = 1;
@@ -116,9 +117,7 @@ function requestProblem(request: Request): string | undefined {
       return sound ? undefined : `not a range of ports: ${first}-${last}`;
     }
     case 'service':
-      return SERVICE_NAME.test(request.name)
-        ? undefined
-        : `not a service name: ${JSON.stringify(request.name.slice(0, 64))} (1 to 32 of a-z, 0-9, -)`;
+      return SERVICE_NAME.test(request.name) ? undefined : `not a service name: ${quoted(request.name)} (1 to 32 of a-z, 0-9, -)`;
     default:
       return assertNever(request);
   }

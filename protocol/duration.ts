@@ -1,5 +1,6 @@
 // Lengths of time as people write them: 30s, 10m, 2h, 7d.
 import { type Parsed, parsed, unparsed } from './brand.ts';
+import { quoted } from './quoted.ts';
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86400 } as const;
 type Unit = keyof typeof SECONDS;
@@ -7,7 +8,7 @@ type Unit = keyof typeof SECONDS;
 /** Reads `30s`, `10m`, `2h`, `7d` as seconds. A bare number is refused: nobody agrees on its unit. */
 export function parseDuration(text: string): Parsed<number> {
   const match = /^(0|[1-9]\d{0,8})([smhd])$/.exec(text);
-  if (match === null) return unparsed(`not a duration: ${JSON.stringify(text)} (write 30s, 10m, 2h or 7d)`);
+  if (match === null) return unparsed(`not a duration: ${quoted(text)} (write 30s, 10m, 2h or 7d)`);
   return parsed(Number(match[1]) * SECONDS[match[2] as Unit]);
 }
 

@@ -1,6 +1,7 @@
 // The ciphers that OpenSSH encrypts private key files with, and the bcrypt that turns a passphrase into their keys.
 // Reads no file layout; loads bcrypt only when it is called: most keys of a client that is in a hurry have no passphrase.
 import { createCipheriv, createDecipheriv, timingSafeEqual } from 'node:crypto';
+// biome-ignore lint/style/noRestrictedImports: the only way to load bcrypt late and without a promise; it reads no file but code.
 import { createRequire } from 'node:module';
 
 type Bcrypt = {

@@ -5,6 +5,7 @@ import { type PublicKey, type SecretKey, secretFromPair } from './identity.ts';
 import { decrypt, derive, encryptCtr, KEY_FILE_CIPHERS, type KeyFileCipher, MAX_BCRYPT_ROUNDS } from './openssh-cipher.ts';
 import { foreignFileProblem } from './openssh-foreign.ts';
 import { KEY_TYPE, parsePublicBlob, publicBlob } from './openssh-public.ts';
+import { quoted } from './quoted.ts';
 import { string, uint32, WireError, WireReader } from './ssh-wire.ts';
 
 export type PrivateKeyResult =
@@ -101,7 +102,7 @@ function readContainer(reader: WireReader, passphrase: Uint8Array | undefined): 
   }
   const cipher = KEY_FILE_CIPHERS.get(cipherName);
   if (cipher === undefined || kdf !== 'bcrypt') {
-    const name = JSON.stringify(`${cipherName} with ${kdf}`.slice(0, 80));
+    const name = quoted(`${cipherName} with ${kdf}`);
     return refused(`this file is encrypted by ${name}, which Postern does not know: change it with "ssh-keygen -p -Z aes256-ctr -f FILE"`);
   }
   if (sealed.length === 0 || sealed.length % cipher.blockBytes !== 0 || reader.remaining !== cipher.tagBytes) {

@@ -2,13 +2,14 @@
 import { createHash } from 'node:crypto';
 import { type Parsed, parsed, unparsed } from './brand.ts';
 import { checkPublicKey, type PublicKey } from './identity.ts';
+import { quoted } from './quoted.ts';
 import { string, WireError, WireReader } from './ssh-wire.ts';
 
 export const KEY_TYPE = 'ssh-ed25519';
 
 /** What other types are called by people, and the beginning of their names in files. */
 const OTHER_TYPES: readonly { readonly pattern: RegExp; readonly name: string }[] = [
-  { pattern: /-cert-v\d\d@openssh\.com$/, name: 'a certificate' },
+  { pattern: /^[a-z0-9-]{1,40}-cert-v\d\d@openssh\.com$/, name: 'a certificate' },
   { pattern: /^sk-ssh-ed25519@openssh\.com$/, name: 'an Ed25519 key on a security token (sk-ssh-ed25519)' },
   { pattern: /^(webauthn-)?sk-ecdsa-/, name: 'an ECDSA key on a security token (sk-ecdsa)' },
   { pattern: /^ecdsa-sha2-/, name: 'an ECDSA key' },
@@ -51,7 +52,7 @@ export function parsePublicBlob(blob: Uint8Array): Parsed<PublicKey> {
   try {
     const reader = new WireReader(blob);
     const type = reader.text();
-    if (type !== KEY_TYPE) return unparsed(otherTypeProblem(type) ?? `not an ssh-ed25519 key: ${JSON.stringify(type.slice(0, 64))}`);
+    if (type !== KEY_TYPE) return unparsed(otherTypeProblem(type) ?? `not an ssh-ed25519 key: ${quoted(type)}`);
     const key = reader.string();
     if (reader.remaining > 0) return unparsed('bytes after the end of the key');
     return checkPublicKey(key);
@@ -81,5 +82,5 @@ function unknownLine(text: string): string {
   if (/-----BEGIN .*PRIVATE KEY-----/.test(text)) return 'this is a private key: give the public line (the file that ends in .pub)';
   if (/\sssh-ed25519 AAAA/.test(text))
     return 'something stands before ssh-ed25519 in this line: give type and key only, without options or host name';
-  return `not a public key line: ${JSON.stringify(text.slice(0, 40))} (expected "ssh-ed25519 AAAA… comment")`;
+  return `not a public key line: ${quoted(text)} (expected "ssh-ed25519 AAAA… comment")`;
 }

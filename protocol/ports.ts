@@ -1,5 +1,6 @@
 // Protocols and ports as knocks, rules and configuration name them: tcp/22, udp/5000-5010.
 import { type Parsed, parsed, unparsed } from './brand.ts';
+import { quoted } from './quoted.ts';
 
 export type Protocol = 'tcp' | 'udp';
 
@@ -12,10 +13,10 @@ export type PortRange = { readonly protocol: Protocol; readonly first: number; r
 /** Reads `tcp/22` or `udp/5000-5010`. Leading zeros and port 0 are refused. */
 export function parsePortRange(text: string): Parsed<PortRange> {
   const match = /^(tcp|udp)\/([1-9]\d{0,4})(?:-([1-9]\d{0,4}))?$/.exec(text);
-  if (match === null) return unparsed(`not a port: ${JSON.stringify(text)} (expected tcp/22 or udp/5000-5010, ports 1 to 65535)`);
+  if (match === null) return unparsed(`not a port: ${quoted(text)} (expected tcp/22 or udp/5000-5010, ports 1 to 65535)`);
   const first = Number(match[2]);
   const last = match[3] === undefined ? first : Number(match[3]);
-  if (last > 65535 || first > 65535) return unparsed(`port out of range in ${JSON.stringify(text)} (1 to 65535)`);
+  if (last > 65535 || first > 65535) return unparsed(`port out of range in ${quoted(text)} (1 to 65535)`);
   if (last < first) return unparsed(`the range ${text} runs backwards: did you mean ${match[1]}/${last}-${first}?`);
   return parsed({ protocol: match[1] === 'tcp' ? 'tcp' : 'udp', first, last });
 }
