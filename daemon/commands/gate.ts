@@ -13,7 +13,7 @@ import { gateLayout, sieveFor } from '../layout.ts';
 import { readBootId } from '../ledger/open.ts';
 import { asCommandError } from '../postern.ts';
 import type { CommonOptions, Output } from './options.ts';
-import { requireConfig } from './require.ts';
+import { requireConfig, requireNetAdmin } from './require.ts';
 
 export async function gateUpCommand(options: CommonOptions, output: Output): Promise<void> {
   const config = requireConfig(await loadConfig(options.config));
@@ -45,6 +45,7 @@ async function viaDaemonOr(config: Config, action: 'up' | 'down', direct: () => 
 
 async function withFirewall(config: Config, work: (firewall: Firewall) => Promise<void>): Promise<void> {
   if (config.firewall === 'none') throw new CommandError(2, `${config.file}: "firewall: none" has no gate: set it to auto or nftables`);
+  requireNetAdmin('the gate');
   try {
     const firewall = await openNftables({ table: config.table });
     try {

@@ -10,6 +10,7 @@ import { CaptureError } from '../capture/capture.ts';
 import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
 import { answering } from '../control/answers.ts';
 import { serveControl } from '../control/server.ts';
 import { Counters } from '../counters.ts';
@@ -29,6 +30,7 @@ import { formatProblem } from '../problem.ts';
 import { readSetup } from '../setup.ts';
 import { VERSION } from '../version.ts';
 import type { CommonOptions } from './options.ts';
+import { requireNetAdmin } from './require.ts';
 
 const TICK_MS = 1000;
 /** The periodic check that the gate in the kernel is the gate we mean, beside the events that tell us at once. */
@@ -36,6 +38,8 @@ const VERIFY_CRON = '* * * * *';
 
 /** Resolves when the daemon has stopped. Throws a CommandError when it cannot start; nothing stays behind then but a closed gate. */
 export async function runCommand(options: Pick<CommonOptions, 'config'>): Promise<void> {
+  const first = await loadConfig(options.config);
+  if (first.config?.firewall !== 'none') requireNetAdmin('posternd run');
   clearAmbientCapabilities();
   const setup = await readSetup(options.config);
   const { config } = setup;
@@ -131,7 +135,12 @@ function contained(log: Logger, observers: readonly Observer[]): Observer {
   };
 }
 
-function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>, flush: (everything?: boolean) => void): () => Promise<void> {
+function keepTime(
+  postern: Postern,
+  log: Logger,
+  notify: ReturnType<typeof openNotify>,
+  flush: (everything?: boolean) => void,
+): () => Promise<void> {
   const tick = setInterval(() => {
     postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
     flush();

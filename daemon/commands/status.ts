@@ -24,7 +24,7 @@ function describeStatus(report: StatusReport): string {
   const lines = [
     `posternd ${report.version}, pid ${report.pid}, up ${formatUptime(report.uptime_seconds)}`,
     `gate     ${gate.state === 'up' ? 'up' : 'DOWN: every port is open'} (${gate.backend}, table ${gate.table}), closed unless granted: ${gate.protected.join(' ') || 'nothing'}`,
-    `capture  ${capture.name}: ${capture.why}`,
+    `capture  ${capture.why.replace(/^capture /, '')}`,
     `         ${capture.seen} seen, ${capture.lost} lost, ${capture.foreign} not ours, ${capture.malformed} malformed`,
     ...(kernel === null
       ? ['kernel   counters cannot be read now']

@@ -1,4 +1,5 @@
 // Who gets our capabilities: nobody by accident. A child inherits ambient ones, so they are cleared at start and lent to a firewall tool only.
+import { readFileSync } from 'node:fs';
 import { libc } from './libc.ts';
 
 // From linux/prctl.h and linux/capability.h; see prctl(2), capabilities(7).
@@ -6,6 +7,12 @@ const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_RAISE = 2;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 const CAP_NET_ADMIN = 12;
+
+/** Whether this process may change the firewall: root, or CAP_NET_ADMIN among its effective capabilities (proc(5), CapEff). */
+export function hasNetAdmin(): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
+  return effective !== undefined && (BigInt(`0x${effective}`) & (1n << BigInt(CAP_NET_ADMIN))) !== 0n;
+}
 
 /** Call once at start, in the main thread: children are forked from it and get what it has. Threads of the pool fork nothing. */
 export function clearAmbientCapabilities(): void {

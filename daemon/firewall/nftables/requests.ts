@@ -63,8 +63,29 @@ function keyType(key: SetSpec['key']): number {
   return key.reduce((number, part) => number * 64 + NFT_DATATYPE[part], 0);
 }
 
-/** libnftnl's note about the byte order of the key, for nft to list numbers by. */
-const KEY_IS_BIG_ENDIAN = new Uint8Array([0, 4, 2, 0, 0, 0]);
+/**
+ * nft's note to itself, "typeof @th,64,128" (set_udata.h and payload_expr_build_udata in its source): without it the set is listed as
+ * "type 0", and an administrator who saves `nft list ruleset` for the next boot would save a file that nft refuses as a whole.
+ */
+const TAG_USERDATA = concatBytes([
+  note(0, u32Host(2)), // byte order of the key: big endian
+  note(
+    3,
+    concatBytes([
+      note(0, u32Host(7)),
+      note(1, concatBytes([note(0, u32Host(0)), note(1, u32Host(0)), note(2, u32Host(3)), note(3, u32Host(64)), note(4, u32Host(128))])),
+    ]),
+  ),
+]);
+
+function note(type: number, value: Uint8Array): Uint8Array {
+  return concatBytes([new Uint8Array([type, value.length]), value]);
+}
+
+/** nft writes its notes in the host's own byte order. */
+function u32Host(value: number): Uint8Array {
+  return new Uint8Array(new Uint32Array([value]).buffer);
+}
 
 export function newSet(table: string, spec: SetSpec, id: number): Request {
   return request(MSG.newSet, NLM_F_CREATE, [
@@ -76,7 +97,7 @@ export function newSet(table: string, spec: SetSpec, id: number): Request {
     u32(NFTA_SET.ID, id),
     nested(NFTA_SET.DESC, [u32(NFTA_SET_DESC_SIZE, spec.size)]),
     u64(NFTA_SET.TIMEOUT, BigInt(spec.timeoutMs)),
-    ...(spec.key.includes('tag') ? [attribute(NFTA_SET.USERDATA, KEY_IS_BIG_ENDIAN)] : []),
+    ...(spec.key.includes('tag') ? [attribute(NFTA_SET.USERDATA, TAG_USERDATA)] : []),
     ...(spec.once ? [oncePerElement(NFTA_SET.EXPR)] : []),
   ]);
 }
