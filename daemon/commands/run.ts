@@ -25,6 +25,7 @@ import { openLedger, readBootId } from '../ledger/open.ts';
 import { openLog } from '../log.ts';
 import { clearAmbientCapabilities } from '../netlink/capabilities.ts';
 import { openNotify } from '../notify.ts';
+import { selfTest } from '../open/self-test.ts';
 import { asCommandError, Postern } from '../postern.ts';
 import { formatProblem } from '../problem.ts';
 import { readSetup } from '../setup.ts';
@@ -43,6 +44,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
   clearAmbientCapabilities();
   const setup = await readSetup(options.config);
   const { config } = setup;
+  selfTest(systemClock.wall());
   const log = openLog({ level: config.log.level });
   const notify = openNotify(process.env, process.pid);
   const undo: (() => Promise<void> | void)[] = [() => notify.close()];
