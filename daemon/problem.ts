@@ -1,4 +1,5 @@
 // One thing that is wrong in a file or on this host, with its place and its cure. Collected, never thrown one by one.
+import { safeText } from './safe-text.ts';
 
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
 
@@ -11,22 +12,16 @@ export type Problem = {
   readonly cure: string;
 };
 
-/** Text that may come from anybody, safe for a terminal and a log: no control bytes, no direction marks, cut in length (P34). */
-export function printable(text: string, most = 200): string {
-  const cut = text.length > most ? `${text.slice(0, most)}…` : text;
-  return cut.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (mark) => `\\u{${(mark.codePointAt(0) ?? 0).toString(16)}}`);
-}
-
-/** The same in double quotes. */
+/** Text that may come from anybody, in double quotes: safe for a terminal and a log (P34). */
 export function quoted(text: string, most = 60): string {
-  return `"${printable(text, most).replaceAll('"', '\\"')}"`;
+  return `"${safeText(text, most).replaceAll('"', '\\"')}"`;
 }
 
 /** `rules.d/ops.yaml:3:5: unknown key "service": did you mean "services"?` */
 export function formatProblem(problem: Problem): string {
-  const at = problem.place === undefined ? '' : `${printable(problem.place.file, 400)}:${problem.place.line}:${problem.place.column}: `;
+  const at = problem.place === undefined ? '' : `${safeText(problem.place.file, 400)}:${problem.place.line}:${problem.place.column}: `;
   const mark = problem.severity === 'warning' ? 'warning: ' : '';
-  return `${at}${mark}${printable(problem.message, 1000)}${problem.cure === '' ? '' : `: ${printable(problem.cure, 1000)}`}`;
+  return `${at}${mark}${safeText(problem.message, 1000)}${problem.cure === '' ? '' : `: ${safeText(problem.cure, 1000)}`}`;
 }
 
 export function problemAt(place: Place | undefined, message: string, cure: string, severity: Problem['severity'] = 'error'): Problem {

@@ -1,7 +1,8 @@
 // Validates one map of a YAML file key by key, so that one wrong value hides no other problem, and puts each complaint at its place.
 // It must not know what the keys are for.
 import { z } from 'zod';
-import { type Problem, printable, problemAt, quoted } from '../problem.ts';
+import { type Problem, problemAt, quoted } from '../problem.ts';
+import { safeText } from '../safe-text.ts';
 import { didYouMean } from './nearest.ts';
 import type { Data, DataMap, Path, YamlSource } from './yaml-source.ts';
 
@@ -65,7 +66,7 @@ function explain(source: YamlSource, issue: Issue, base: Path): Problem {
   const path: Path = [...base, ...(issue.path as (string | number)[])];
   const place = source.placeOf(path);
   const data = valueAt(source.data, path);
-  const name = printable(String(path.findLast((step) => typeof step === 'string') ?? ''), 40);
+  const name = safeText(String(path.findLast((step) => typeof step === 'string') ?? ''), 40);
   switch (issue.code) {
     case 'invalid_union':
       return explainUnion(source, issue, path);
@@ -109,14 +110,14 @@ function typeWords(name: string, expected: string, data: Data | undefined): read
   }
   if (expected === 'string' && (typeof data === 'number' || typeof data === 'boolean')) return [message, `put it in quotes: "${data}"`];
   if (expected === 'boolean' && typeof data === 'string') {
-    if (/^(?:yes|on|y)$/i.test(data)) return [message, `in YAML 1.2 ${printable(data)} is text: write true`];
-    if (/^(?:no|off|n)$/i.test(data)) return [message, `in YAML 1.2 ${printable(data)} is text: write false`];
+    if (/^(?:yes|on|y)$/i.test(data)) return [message, `in YAML 1.2 ${safeText(data)} is text: write true`];
+    if (/^(?:no|off|n)$/i.test(data)) return [message, `in YAML 1.2 ${safeText(data)} is text: write false`];
   }
   if (word === 'a whole number' && typeof data === 'string') {
     if (/^\d+$/.test(data)) return [message, 'remove the quotes'];
     if (/^\d+(?::\d+)+$/.test(data)) return [message, 'in YAML 1.2 this is text, not a time: write a number'];
   }
-  if (expected === 'array' && typeof data === 'string') return [message, `write [${printable(data)}]`];
+  if (expected === 'array' && typeof data === 'string') return [message, `write [${safeText(data)}]`];
   return [message, `write ${word}`];
 }
 

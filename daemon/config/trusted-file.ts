@@ -3,7 +3,7 @@
 import { constants } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { printable } from '../problem.ts';
+import { safeText } from '../safe-text.ts';
 
 /**
  * `config`: owner root or the daemon's user, writable by the owner alone.
@@ -96,7 +96,7 @@ function refused(code: string, why: string, cure: string): FileRead {
 }
 
 function name(path: string): string {
-  return printable(path, 300);
+  return safeText(path, 300);
 }
 
 function octal(mode: number): string {

@@ -3,7 +3,8 @@
 import { keyId, type PublicKey } from '../../protocol/identity.ts';
 import { fingerprint } from '../../protocol/openssh.ts';
 import { readTrustedFile } from '../config/trusted-file.ts';
-import { type Place, type Problem, printable, problemAt } from '../problem.ts';
+import { type Place, type Problem, problemAt } from '../problem.ts';
+import { safeText } from '../safe-text.ts';
 import { parseAuthorizedKeys } from './authorized-keys.ts';
 import type { ClientDraft } from './read-rule-file.ts';
 import type { ClientKey } from './rulebook.ts';
@@ -87,9 +88,9 @@ async function fromKeysFile(
     keys.push(asClientKey(line.publicKey, line));
   }
   if (left > 0)
-    warn(place, `${printable(file)} holds ${left} more ssh-ed25519 keys than the ${MAX_KEYS_OF_A_FILE} that count`, 'remove old ones');
+    warn(place, `${safeText(file)} holds ${left} more ssh-ed25519 keys than the ${MAX_KEYS_OF_A_FILE} that count`, 'remove old ones');
   if (keys.length === 0 && client.keys.length === 0)
-    warn(place, `client "${client.name}" has no usable key in ${printable(file)}`, 'add an ssh-ed25519 line');
+    warn(place, `client "${client.name}" has no usable key in ${safeText(file)}`, 'add an ssh-ed25519 line');
   return keys;
 }
 
@@ -98,5 +99,5 @@ function asClientKey(publicKey: PublicKey, limits: Pick<ClientKey, 'expiresAtMs'
 }
 
 function at(place: Place): string {
-  return `${printable(place.file, 300)}:${place.line}:${place.column}`;
+  return `${safeText(place.file, 300)}:${place.line}:${place.column}`;
 }

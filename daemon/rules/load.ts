@@ -4,7 +4,8 @@ import { systemClock } from '../clock.ts';
 import type { Config } from '../config/config.ts';
 import { didYouMean } from '../config/nearest.ts';
 import { readPresharedKey } from '../config/preshared-key.ts';
-import { inReadingOrder, type Place, type Problem, printable, problemAt } from '../problem.ts';
+import { inReadingOrder, type Place, type Problem, problemAt } from '../problem.ts';
+import { safeText } from '../safe-text.ts';
 import { gatherKeys } from './client-keys.ts';
 import { type ClientDraft, type RuleFileDraft, readRuleFile } from './read-rule-file.ts';
 import { readRuleFiles } from './rule-files.ts';
@@ -27,7 +28,8 @@ export async function draftRuleBook(
   now: UnixMs,
 ): Promise<{ readonly draft: RuleBook; readonly problems: readonly Problem[] }> {
   const problems: Problem[] = [];
-  const files = (await readRuleFiles(config.rules, problems)).map((file) => readRuleFile(file, config, problems));
+  const files: RuleFileDraft[] = [];
+  for (const file of await readRuleFiles(config.rules, problems)) files.push(await readRuleFile(file, config, problems));
   const byName = clientsByName(files, problems);
   const drafts = [...byName.values()];
   const keys = await gatherKeys(drafts, problems);
@@ -107,5 +109,5 @@ async function presharedKeys(client: ClientDraft, problems: Problem[]): Promise<
 }
 
 function at(place: Place): string {
-  return `${printable(place.file, 300)}:${place.line}:${place.column}`;
+  return `${safeText(place.file, 300)}:${place.line}:${place.column}`;
 }

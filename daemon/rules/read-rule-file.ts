@@ -1,6 +1,8 @@
 // What one rule file says, with every value checked: clients as written, references, allow entries.
-// Pure: keys files and pre-shared keys are only named here, and other files are not known.
+// Keys files and pre-shared keys are only named here, and other files are not known.
+// Ten thousand clients take seconds to check: it lets the event loop run in between, so that a reload delays no knock.
 import { dirname, resolve } from 'node:path';
+import { setImmediate as pause } from 'node:timers/promises';
 import type { Network } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { PublicKey } from '../../protocol/identity.ts';
@@ -14,6 +16,9 @@ import { MAX_PORTS_AT_ONCE } from './limits.ts';
 import type { RuleFile } from './rule-files.ts';
 import type { AllowEntry } from './rulebook.ts';
 import { ALLOW_SHAPE, CLIENT_SHAPE, FILE_SHAPE, REF_SHAPE } from './schema.ts';
+
+// Tunable. A client takes 0.2 ms.
+const PAUSE_EVERY = 20;
 
 export type Placed<T> = { readonly value: T; readonly place: Place };
 
@@ -36,7 +41,11 @@ export type RuleFileDraft = {
   readonly allow: readonly AllowEntry[];
 };
 
-export function readRuleFile(file: RuleFile, config: Pick<Config, 'services' | 'defaultTtlSeconds'>, problems: Problem[]): RuleFileDraft {
+export async function readRuleFile(
+  file: RuleFile,
+  config: Pick<Config, 'services' | 'defaultTtlSeconds'>,
+  problems: Problem[],
+): Promise<RuleFileDraft> {
   const { source, path } = file;
   problems.push(...source.problems);
   const start = source.placeOf([]);
@@ -44,14 +53,16 @@ export function readRuleFile(file: RuleFile, config: Pick<Config, 'services' | '
   if (source.data === undefined || source.data === null) return empty; // all of it is commented out
   const { clients, allow } = readFields(source, FILE_SHAPE, [], 'a rule file', problems);
   const refs: Placed<string>[] = [];
-  const drafts = (clients ?? []).flatMap((_, at) => {
+  const drafts: ClientDraft[] = [];
+  for (let at = 0; at < (clients ?? []).length; at += 1) {
+    if (at % PAUSE_EVERY === PAUSE_EVERY - 1) await pause();
     const here: Path = ['clients', at];
     const data = valueAt(source.data, here);
-    if (!isMap(data) || !Object.hasOwn(data, 'ref')) return readClient(source, here, dirname(path), problems);
-    const { ref } = readFields(source, REF_SHAPE, here, 'a reference to a client', problems);
-    if (ref !== undefined) refs.push({ value: ref, place: source.placeOf([...here, 'ref']) });
-    return [];
-  });
+    if (isMap(data) && Object.hasOwn(data, 'ref')) {
+      const { ref } = readFields(source, REF_SHAPE, here, 'a reference to a client', problems);
+      if (ref !== undefined) refs.push({ value: ref, place: source.placeOf([...here, 'ref']) });
+    } else drafts.push(...readClient(source, here, dirname(path), problems));
+  }
   const entries = (allow ?? []).flatMap((_, at) => readAllow(source, ['allow', at], config, problems));
   return { path, start, clients: drafts, refs, allow: entries };
 }

@@ -3,7 +3,8 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readTrustedFile, trustedOwners } from '../config/trusted-file.ts';
 import { readYaml, type YamlSource } from '../config/yaml-source.ts';
-import { type Problem, printable, problemAt } from '../problem.ts';
+import { type Problem, problemAt } from '../problem.ts';
+import { safeText } from '../safe-text.ts';
 
 // Tunable. 10,000 clients in one file are 1.5 MiB.
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
@@ -18,9 +19,7 @@ export async function readRuleFiles(folder: string, problems: Problem[]): Promis
   await collect(folder, 0, paths, problems);
   paths.sort((a, b) => (a < b ? -1 : 1));
   if (paths.length > MAX_FILES) {
-    problems.push(
-      problemAt(undefined, `more than ${MAX_FILES} rule files below ${printable(folder)}`, 'put several clients into one file'),
-    );
+    problems.push(problemAt(undefined, `more than ${MAX_FILES} rule files below ${safeText(folder)}`, 'put several clients into one file'));
     return [];
   }
   const files: RuleFile[] = [];
@@ -33,7 +32,7 @@ export async function readRuleFiles(folder: string, problems: Problem[]): Promis
 }
 
 async function collect(folder: string, depth: number, paths: string[], problems: Problem[]): Promise<void> {
-  const name = printable(folder, 300);
+  const name = safeText(folder, 300);
   try {
     const { uid, mode } = await stat(folder);
     if (!(await trustedOwners()).has(uid)) {
