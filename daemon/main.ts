@@ -25,6 +25,14 @@ function program(): Command {
     .configureHelp({ sortSubcommands: false })
     .addHelpText('after', ROOT_HELP);
 
+  common(root.command('init'))
+    .description('make what a first start needs: server key, configuration, rules, ledger; never overwrites')
+    .option('--use-ssh-host-key', 'take the key of /etc/ssh/ssh_host_ed25519_key (clients know it already; see the warning)')
+    .addHelpText('after', '\nExamples:\n  sudo posternd init\n  sudo posternd init -c /srv/second/postern.yaml')
+    .action(async (options: Globals & { useSshHostKey?: boolean }) => {
+      const { initCommand } = await import('./commands/init.ts');
+      await initCommand({ ...globals(options), useSshHostKey: options.useSshHostKey === true }, processOutput);
+    });
   common(root.command('run'))
     .description('the daemon, in the foreground; systemd runs this')
     .addHelpText('after', '\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd')
