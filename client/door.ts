@@ -101,16 +101,21 @@ class Knocker {
         const last = attempt + 1 === this.#plan.attempts.perAddress;
         const leftMs = deadlineMs - this.#world.monotonicMs();
         await before(anyOpened, last ? leftMs : Math.min(leftMs, FIRST_PAUSE_MS * 2 ** attempt), won);
-        if (this.#openedAtMs.size > 0 || won.aborted || this.#world.monotonicMs() >= deadlineMs) break;
+        if (this.#openedAtMs.size > 0 || this.#nothingListens() || won.aborted || this.#world.monotonicMs() >= deadlineMs) break;
       }
       // A first packet that left may still open the door, even when a further one could not be sent.
-      if (this.#sent > 0 && this.#watches.length > 0 && this.#openedAtMs.size === 0 && !won.aborted)
+      if (this.#sent > 0 && this.#watches.length > 0 && this.#openedAtMs.size === 0 && !this.#nothingListens() && !won.aborted)
         await before(anyOpened, deadlineMs - this.#world.monotonicMs(), won);
       if (this.#openedAtMs.size > 0) await before(allOpened, Math.min(STRAGGLER_MS, deadlineMs - this.#world.monotonicMs()), won);
       return this.#report();
     } finally {
       for (const path of this.#paths) path.close();
     }
+  }
+
+  /** The ports were silent and now refuse: the door is open, and more knocks would not start the service. Twice, since one SYN may be lost. */
+  #nothingListens(): boolean {
+    return this.#sent > 1 && this.#watches.every((watch) => watch.before === 'silent' && watch.after === 'refused');
   }
 
   async #noteOpening(watch: PortWatch): Promise<void> {

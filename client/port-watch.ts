@@ -59,7 +59,7 @@ export class PortWatch {
   lookBefore(): void {
     const startedMs = this.#monotonicMs();
     this.#try((seen) => {
-      if (seen !== 'open' || this.#monotonicMs() - startedMs < FIRST_SYN_MS) this.#before = seen;
+      if (this.#monotonicMs() - startedMs < FIRST_SYN_MS) this.#before = seen;
     });
   }
 
