@@ -33,6 +33,13 @@ function program(): Command {
       const { initCommand } = await import('./commands/init.ts');
       await initCommand({ ...globals(options), useSshHostKey: options.useSshHostKey === true }, processOutput);
     });
+  common(root.command('check'))
+    .description('say everything that is wrong with configuration, rules, keys, kernel and firewall; changes nothing')
+    .addHelpText('after', '\nExamples:\n  sudo posternd check\n  sudo posternd check --json | jq .problems')
+    .action(async (options: Globals) => {
+      const { checkCommand } = await import('./commands/check.ts');
+      await checkCommand(globals(options), processOutput);
+    });
   common(root.command('run'))
     .description('the daemon, in the foreground; systemd runs this')
     .addHelpText('after', '\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd')

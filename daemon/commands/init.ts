@@ -160,7 +160,10 @@ Next:
   4. systemctl enable --now posternd   (or: posternd run)
   5. from another terminal, before you close this one: knock ${hostname()}`);
   }
-  if (options.useSshHostKey) for (const warning of SSH_KEY_WARNING) output.err(warning);
+  if (!options.useSshHostKey) return;
+  const took = done.some(({ what, made }) => what === 'server key' && made);
+  for (const warning of took ? SSH_KEY_WARNING : ['warning: --use-ssh-host-key changed nothing: a server key stands already'])
+    output.err(warning);
 }
 
 const SSH_KEY_WARNING = [

@@ -1,0 +1,117 @@
+// What `check` finds out about the host: interfaces, kernel, packet log, ledger, a daemon that runs. It looks and changes nothing.
+import { lstat, readFile, readlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { probeNflog } from '../capture/nflog.ts';
+import { CommandError } from '../command-error.ts';
+import type { Config } from '../config/config.ts';
+import { didYouMean } from '../config/nearest.ts';
+import { askDaemon, NotRunning } from '../control/ask.ts';
+import { StatusReport } from '../control/messages.ts';
+import { tryGate } from '../firewall/nftables/trial.ts';
+import { gateLayout, sieveFor } from '../layout.ts';
+import { type Problem, problemAt } from '../problem.ts';
+
+export type HostFacts = {
+  readonly firewall: string;
+  readonly capture: string;
+  readonly daemon: string;
+  readonly problems: readonly Problem[];
+  /** Something could not be found out without more rights. */
+  readonly notPermitted: boolean;
+};
+
+export async function checkHost(config: Config): Promise<HostFacts> {
+  const problems: Problem[] = [];
+  problems.push(...(await interfaceProblems(config)));
+  const gate = await firewallFacts(config, problems);
+  const capture = await captureFacts(config, gate.sieve, problems);
+  problems.push(...(await ledgerProblems(config)));
+  const daemon = await daemonFacts(config, problems);
+  return { firewall: gate.text, capture: capture.text, daemon, problems, notPermitted: gate.notPermitted || capture.notPermitted };
+}
+
+async function firewallFacts(
+  config: Config,
+  problems: Problem[],
+): Promise<{ readonly text: string; readonly sieve: boolean; readonly notPermitted: boolean }> {
+  if (config.firewall === 'none') return { text: 'none: knocks are logged, no port is closed', sieve: false, notPermitted: false };
+  const trial = await tryGate(config.table, gateLayout(config, sieveFor(config, config.nflogGroup), 0));
+  if (trial.kind === 'refuses') {
+    problems.push(problemAt(undefined, `firewall: ${trial.error.message}`, trial.error.cure));
+    return { text: 'does not work here', sieve: false, notPermitted: trial.error.code === 'NO_PERMISSION' };
+  }
+  const owned = trial.owned ? 'others cannot flush or change the table' : 'repaired at once when others flush it';
+  if (trial.kind === 'takes') return { text: `nftables, table inet ${config.table} (${owned})`, sieve: true, notPermitted: false };
+  const cure = 'junk then reaches the daemon; a kernel from 5.10 on has them';
+  problems.push(problemAt(undefined, 'this kernel has no sets keyed by packet content, so the sieve is left out', cure, 'warning'));
+  return { text: `nftables without the sieve, table inet ${config.table} (${owned})`, sieve: false, notPermitted: false };
+}
+
+async function captureFacts(
+  config: Config,
+  sieve: boolean,
+  problems: Problem[],
+): Promise<{ readonly text: string; readonly notPermitted: boolean }> {
+  if (config.capture === 'udp') return { text: `udp: a socket on port ${config.port}`, notPermitted: false };
+  if (!sieve) {
+    if (config.capture === 'nflog')
+      problems.push(problemAt(undefined, 'capture: nflog needs the gate of nftables', 'write capture: auto or udp'));
+    return { text: `udp: a socket on port ${config.port}, as the gate cannot log knocks here`, notPermitted: false };
+  }
+  const trouble = await probeNflog();
+  if (trouble === undefined) return { text: 'nflog: the kernel hands knocks over, nothing listens', notPermitted: false };
+  if (config.capture === 'nflog') problems.push(problemAt(undefined, trouble.message, 'write capture: auto or udp'));
+  return { text: `udp: a socket on port ${config.port} (${trouble.message})`, notPermitted: trouble.fault === 'not-permitted' };
+}
+
+async function ledgerProblems(config: Config): Promise<readonly Problem[]> {
+  const there = await lstat(join(config.state, 'ledger')).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
+  );
+  if (there) return [];
+  const message = `there is no replay ledger in ${config.state}`;
+  return [problemAt(undefined, message, 'run "posternd init": without it, the first minutes after a start refuse every knock', 'warning')];
+}
+
+async function daemonFacts(config: Config, problems: Problem[]): Promise<string> {
+  try {
+    const status = await askDaemon(config.control, { command: 'status' }, StatusReport);
+    return `runs (pid ${status.pid}, version ${status.version}), the gate is ${status.gate.state}`;
+  } catch (error) {
+    if (error instanceof NotRunning) return 'does not run';
+    if (!(error instanceof CommandError)) throw error;
+    problems.push(problemAt(undefined, error.message, '', 'warning'));
+    return 'cannot be asked';
+  }
+}
+
+/** A bridge port's name never matches in the gate, as packets show the bridge: it would stand silently open. */
+async function interfaceProblems(config: Config): Promise<readonly Problem[]> {
+  if (config.interfaces.length === 0) return [];
+  const lines = await readFile('/proc/self/net/dev', 'latin1').catch(() => '');
+  const present = lines.split('\n').flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);
+  const problems: Problem[] = [];
+  for (const name of config.interfaces) {
+    const place = { file: config.file, line: 1, column: 1 };
+    if (!present.includes(name)) {
+      const cure = didYouMean(name, present, 'the gate stands there as soon as it appears; correct the name if it is a slip');
+      problems.push(problemAt(place, `there is no interface ${name} now`, cure, 'warning'));
+      continue;
+    }
+    const isPort = await lstat(`/sys/class/net/${name}/brport`).then(
+      () => true,
+      () => false,
+    );
+    if (!isPort) continue;
+    const bridge = basename(await readlink(`/sys/class/net/${name}/master`).catch(() => 'the bridge'));
+    problems.push(
+      problemAt(
+        place,
+        `${name} is a port of ${bridge}: packets show the bridge, so a gate on ${name} would never close`,
+        `write ${bridge} in its place`,
+      ),
+    );
+  }
+  return problems;
+}
