@@ -58,7 +58,8 @@ export function derive(
   salt: Uint8Array,
   rounds: number,
 ): { key: Uint8Array; iv: Uint8Array } {
-  const bcrypt = createRequire(import.meta.url)('bcrypt-pbkdf') as Bcrypt;
+  const require = createRequire(import.meta.url);
+  const bcrypt = require('bcrypt-pbkdf') as Bcrypt;
   const out = new Uint8Array(cipher.keyBytes + cipher.ivBytes);
   const status = bcrypt.pbkdf(passphrase, passphrase.length, salt, salt.length, out, out.length, rounds);
   if (status !== 0) throw new RangeError('bcrypt_pbkdf refused its input');

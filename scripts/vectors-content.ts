@@ -1,7 +1,7 @@
 // Computes protocol/vectors.json: the same bytes on every run. Writes nothing: see vectors.ts. The tests reproduce every value by a
 // second implementation, so nothing here may be copied there.
 import { createHash } from 'node:crypto';
-import { createRequire } from 'node:module';
+import nacl from 'tweetnacl';
 import { mappedBytes, parseAddress } from '../protocol/address.ts';
 import { unixMs } from '../protocol/brand.ts';
 import { toX25519 } from '../protocol/curve.ts';
@@ -54,7 +54,6 @@ function pairingVector(name: PairingName): object {
   const { client, server, psk }: { client: Name; server: Name; psk?: Uint8Array } = PAIRINGS[name];
   const pairing = pairingOf(name);
   // tweetnacl's own, which the code of the project does not call.
-  const nacl = createRequire(import.meta.url)('tweetnacl') as typeof import('tweetnacl');
   const scalar = createHash('sha512').update(secretOf(client).seed).digest().subarray(0, 32);
   const box = nacl.box.before(toX25519(secretOf(server).publicKey), scalar);
   return {

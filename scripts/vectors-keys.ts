@@ -53,7 +53,8 @@ export function refusedKeys(sound: Uint8Array): object[] {
 }
 
 function sum(sound: Uint8Array, point: string): string {
-  const sodium = createRequire(import.meta.url)('sodium-native') as Sodium;
+  const require = createRequire(import.meta.url);
+  const sodium = require('sodium-native') as Sodium;
   const out = Buffer.alloc(32);
   sodium.crypto_core_ed25519_add(out, Buffer.from(sound), Buffer.from(point, 'hex'));
   return out.toString('hex');

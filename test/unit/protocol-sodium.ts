@@ -16,7 +16,8 @@ export type Sodium = {
   readonly crypto_core_ed25519_add: (out: Buffer, p: Buffer, q: Buffer) => void;
 };
 
-export const sodium = createRequire(import.meta.url)('sodium-native') as Sodium;
+const require = createRequire(import.meta.url);
+export const sodium = require('sodium-native') as Sodium;
 
 /** Runs a function that fills a buffer, and gives the buffer. */
 export function filled(byteCount: number, fill: (out: Buffer) => void): Buffer {
