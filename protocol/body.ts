@@ -33,30 +33,34 @@ export type DecodedBody =
   | { readonly ok: true; readonly body: KnockBody /** Without the padding. */; readonly byteLength: number }
   | { readonly ok: false; readonly why: string };
 
+/** One sentence about why requests do not fit into a knock, or undefined when they do. For those who have no whole body yet. */
+export function requestsProblem(requests: readonly Request[]): string | undefined {
+  if (requests.length > MAX_REQUESTS) return `a knock holds at most ${MAX_REQUESTS} services, not ${requests.length}`;
+  for (const request of requests) {
+    const problem = requestProblem(request);
+    if (problem !== undefined) return problem;
+  }
+  const [taken, room] = [bodyBytes(requests) - LAYOUT.requests, MAX_BODY_BYTES - LAYOUT.requests];
+  if (taken > room)
+    return `these services take ${taken} bytes and a knock has room for ${room}: knock for fewer at once, or for ports by number`;
+  return undefined;
+}
+
 /** One sentence about why a knock cannot be encoded, or undefined when it can. */
 export function bodyProblem(body: KnockBody): string | undefined {
-  if (body.requests.length > MAX_REQUESTS) return `a knock holds at most ${MAX_REQUESTS} services, not ${body.requests.length}`;
-  const byteLength = bodyBytes(body);
-  if (byteLength > MAX_BODY_BYTES) {
-    return `these services take ${byteLength - LAYOUT.requests} bytes and a knock has room for ${MAX_BODY_BYTES - LAYOUT.requests}: knock for fewer at once, or for ports by number`;
-  }
   if (!isUint(body.sourcePort, 0xffff)) return `not a source port: ${body.sourcePort}`;
   if (body.action.kind === 'open' && !isUint(body.action.lifetimeSeconds, MAX_LIFETIME_SECONDS)) {
     return `a knock cannot ask for ${body.action.lifetimeSeconds} seconds (0 to ${MAX_LIFETIME_SECONDS})`;
   }
   if (body.source.kind === 'bound' && isZero(mappedBytes(body.source.address))) return 'a knock cannot be bound to the address ::';
-  for (const request of body.requests) {
-    const problem = requestProblem(request);
-    if (problem !== undefined) return problem;
-  }
-  return undefined;
+  return requestsProblem(body.requests);
 }
 
 /** The bytes of a knock, without padding. Throws a RangeError with the sentence of `bodyProblem`: ask that first about user input. */
 export function encodeBody(body: KnockBody): Uint8Array {
   const problem = bodyProblem(body);
   if (problem !== undefined) throw new RangeError(problem);
-  const out = new Uint8Array(bodyBytes(body));
+  const out = new Uint8Array(bodyBytes(body.requests));
   const view = new DataView(out.buffer);
   view.setUint8(LAYOUT.version, VERSION);
   view.setUint8(LAYOUT.flags, flagsOf(body));
@@ -101,8 +105,8 @@ function flagsOf(body: KnockBody): number {
   return body.action.once ? bound | FLAG.once : bound;
 }
 
-function bodyBytes(body: KnockBody): number {
-  return body.requests.reduce<number>((sum, request) => sum + requestBytes(request), LAYOUT.requests);
+function bodyBytes(requests: readonly Request[]): number {
+  return requests.reduce<number>((sum, request) => sum + requestBytes(request), LAYOUT.requests);
 }
 
 function requestBytes(request: Request): number {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { addressFromBytes, parseAddress } from '../../protocol/address.ts';
-import { bodyProblem, decodeBody, encodeBody } from '../../protocol/body.ts';
+import { bodyProblem, decodeBody, encodeBody, requestsProblem } from '../../protocol/body.ts';
 import { unixMs } from '../../protocol/brand.ts';
 import type { KnockBody, Request } from '../../protocol/knock.ts';
 
@@ -124,6 +124,7 @@ describe('bodyProblem', () => {
         assert.equal(decodeBody(encodeBody(whole)).ok, true);
       } else {
         assert.match(bodyProblem(whole) ?? '', problem);
+        if (body.requests !== undefined) assert.match(requestsProblem(whole.requests) ?? '', problem);
         assert.throws(() => encodeBody(whole), problem);
       }
     });
