@@ -70,8 +70,10 @@ function tryConnect(ask: Ask<'connect'>): Promise<ConnectOutcome> {
     });
     const finish = (outcome: ConnectOutcome['outcome']): void => {
       clearTimeout(timer);
-      // A reset instead of a FIN: no TIME_WAIT, so that the same source port can be used again at once.
-      socket.resetAndDestroy();
+      // A reset instead of a FIN: no TIME_WAIT, so that the same source port can be used again at once. Not while it is
+      // connecting: Node would wait for the connection first, and the kernel would go on sending SYNs.
+      if (outcome === 'open') socket.resetAndDestroy();
+      else socket.destroy();
       resolve({ outcome, elapsedMs: performance.now() - started, reply, localPort });
     };
     const timer = setTimeout(() => finish('timeout'), ask.timeoutMs);

@@ -69,6 +69,11 @@ export class Stage {
     }
   }
 
+  /** A test that failed halfway must not take the next ones along. */
+  async ensureRunning(): Promise<void> {
+    if (this.postern.daemon.ended) await this.postern.start();
+  }
+
   async close(): Promise<void> {
     for (const each of this.#closing.toReversed()) await each.close();
   }
@@ -134,6 +139,16 @@ export class Stage {
   /** What a client's connection does now: `open`, `timeout` (dropped), `refused`. */
   async door(address: string, from: Host = this.client, port = PORT): Promise<string> {
     return (await from.connect(address, port, { timeoutMs: 400 })).outcome;
+  }
+
+  /** Waits until so many grants stand in the kernel; says what the daemon thought when they do not. */
+  async waitForGrants(count: number, deadlineMs = 5_000): Promise<void> {
+    try {
+      await waitFor(async () => (await this.kernelGrants()) === count, { deadlineMs, what: `${count} grants` });
+    } catch (error) {
+      const [status, log] = [await this.postern.status(), this.postern.daemon.stdout.trim().split('\n').slice(-10).join('\n')];
+      throw new Error(`${await this.kernelGrants()} grants instead of ${count}\n${JSON.stringify(status)}\n${log}`, { cause: error });
+    }
   }
 
   /** Waits until the door is shut for `from`; the time since the call. */
