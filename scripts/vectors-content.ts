@@ -1,6 +1,6 @@
 // Computes protocol/vectors.json: the same bytes on every run. Writes nothing: see vectors.ts. The tests reproduce every value by a
 // second implementation, so nothing here may be copied there.
-import { createHash } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import nacl from 'tweetnacl';
 import { mappedBytes, parseAddress } from '../protocol/address.ts';
 import { unixMs } from '../protocol/brand.ts';
@@ -62,6 +62,7 @@ function pairingVector(name: PairingName): object {
     server,
     box_key: hex(box),
     psk: psk === undefined ? null : hex(psk),
+    k: hex(psk === undefined ? box : createHmac('sha256', psk).update(box).digest()),
     k_tag: hex(pairing.tagKey),
     k_seal: hex(pairing.sealKey),
   };

@@ -17,6 +17,7 @@ export type PairingVector = {
   readonly server: string;
   readonly box_key: string;
   readonly psk: string | null;
+  readonly k: string;
   readonly k_tag: string;
   readonly k_seal: string;
 };
