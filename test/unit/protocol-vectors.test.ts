@@ -93,6 +93,7 @@ function hsalsa20(key: Buffer): Buffer {
 
 type Keys = {
   readonly boxKey: Buffer;
+  readonly root: Buffer;
   readonly tagKey: Buffer;
   readonly sealKey: Buffer;
   readonly client: string;
@@ -106,6 +107,7 @@ function pair({ client, server, psk }: PairingVector): Keys {
   const ends = [signKeys(client).publicKey, signKeys(server).publicKey];
   return {
     boxKey,
+    root,
     tagKey: hmac(root, 'postern/1 tag', ...ends),
     sealKey: hmac(root, 'postern/1 seal', ...ends),
     client,
@@ -169,6 +171,7 @@ describe('a second implementation on libsodium', () => {
     test(`derives the same keys for ${vector.name}`, () => {
       const keys = pair(vector);
       assert.equal(keys.boxKey.toString('hex'), vector.box_key);
+      assert.equal(keys.root.toString('hex'), vector.k);
       assert.equal(keys.tagKey.toString('hex'), vector.k_tag);
       assert.equal(keys.sealKey.toString('hex'), vector.k_seal);
     });
