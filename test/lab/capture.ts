@@ -1,5 +1,5 @@
 // What really went over a link, as tcpdump saw it. Reads the capture file itself; says nothing about what should be there.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Host } from './host.ts';
@@ -108,24 +108,6 @@ function readPcap(file: Buffer): Frame[] {
     at += 16 + length;
   }
   return frames;
-}
-
-/** Writes Ethernet frames so that tcpreplay and tcpdump read them. */
-export function savePcap(file: string, frames: readonly Pick<Frame, 'bytes'>[]): void {
-  const header = Buffer.alloc(24);
-  header.writeUInt32LE(0xa1b2c3d4, 0);
-  header.writeUInt16LE(2, 4);
-  header.writeUInt16LE(4, 6);
-  header.writeUInt32LE(262144, 16);
-  header.writeUInt32LE(1, 20); // LINKTYPE_ETHERNET
-  const records = frames.flatMap(({ bytes }, at) => {
-    const record = Buffer.alloc(16);
-    record.writeUInt32LE(at, 4);
-    record.writeUInt32LE(bytes.length, 8);
-    record.writeUInt32LE(bytes.length, 12);
-    return [record, bytes];
-  });
-  writeFileSync(file, Buffer.concat([header, ...records]));
 }
 
 function transportOffset(frame: Frame): number {

@@ -1,7 +1,6 @@
 // The usual cast of an end-to-end test: a server with posternd, a client and a stranger on one switch, alice and bob with keys.
 // What a test wants different it passes; nothing here asserts.
-import { join } from 'node:path';
-import { type Capture, type Frame, savePcap } from './capture.ts';
+import type { Capture } from './capture.ts';
 import type { Host } from './host.ts';
 import { Installation, Knocker } from './installation.ts';
 import { createLab, type Lab } from './lab.ts';
@@ -197,11 +196,4 @@ export async function knockBy(person: Knocker, address: string, ...args: readonl
 
 export function profileOf(address: string): string {
   return address.includes(':') ? 'server6' : 'server4';
-}
-
-/** A pcap with these frames beside the capture's own file. */
-export function pcapBeside(capture: Capture, name: string, frames: readonly Frame[]): string {
-  const file = join(capture.file, '..', name);
-  savePcap(file, frames);
-  return file;
 }
