@@ -61,6 +61,13 @@ function program(): Command {
       const { gateDownCommand } = await import('./commands/gate.ts');
       await gateDownCommand(globals(options), processOutput);
     });
+  common(gate.command('show'))
+    .description('show what stands in the kernel')
+    .action(async (options: Globals) => {
+      const { gateShowCommand } = await import('./commands/gate.ts');
+      await gateShowCommand(globals(options), processOutput);
+    });
+
   common(root.command('status'))
     .description("gate, capture, counters (the kernel's too), ledger, and who is in")
     .addHelpText('after', '\nExamples:\n  sudo posternd status\n  sudo posternd status --json | jq .kernel.junk')

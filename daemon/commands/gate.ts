@@ -12,6 +12,7 @@ import { restoredOpenings } from '../grants/restore.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
 import { readBootId } from '../ledger/open.ts';
 import { asCommandError } from '../postern.ts';
+import { run, SpawnError } from '../spawn.ts';
 import type { CommonOptions, Output } from './options.ts';
 import { requireConfig, requireNetAdmin } from './require.ts';
 
@@ -32,6 +33,54 @@ export async function gateDownCommand(options: CommonOptions, output: Output): P
   const config = requireConfig(await loadConfig(options.config));
   await viaDaemonOr(config, 'down', () => withFirewall(config, (firewall) => firewall.remove()));
   output.out(options.json ? JSON.stringify({ state: 'down' }) : 'the gate is down: every port is as open as without Postern');
+}
+
+/** What stands in the kernel, whoever put it there: counters, openings with their time left, and the rules as nft lists them. */
+export async function gateShowCommand(options: CommonOptions, output: Output): Promise<void> {
+  const config = requireConfig(await loadConfig(options.config));
+  await withFirewall(config, async (firewall) => {
+    const structure = await listStructure(config.table);
+    if (structure.kind === 'absent')
+      throw new CommandError(1, `there is no gate (no table inet ${config.table}): "posternd gate up" closes it`);
+    const counters = await firewall.counters();
+    const openings = (await firewall.standing()).map(({ opening, remainingMs }) => ({
+      kind: opening.kind,
+      address: opening.address.text,
+      port: `${opening.protocol}/${opening.port}`,
+      source_port: opening.sourcePort === 0 ? null : opening.sourcePort,
+      remaining_seconds: Math.round(remainingMs / 100) / 10,
+    }));
+    if (options.json) {
+      output.out(JSON.stringify({ table: config.table, counters, openings, structure: structure.text }, null, 2));
+      return;
+    }
+    output.out(`the gate is up: table inet ${config.table}`);
+    output.out(
+      Object.entries(counters)
+        .map(([name, count]) => `${name} ${count}`)
+        .join(', '),
+    );
+    for (const opening of openings) {
+      const from = opening.source_port === null ? '' : ` from port ${opening.source_port}`;
+      output.out(`open: ${opening.address}${from} to ${opening.port}, ${opening.kind}, ${opening.remaining_seconds} s left`);
+    }
+    output.out(`\n${structure.text}`);
+  });
+}
+
+type Structure = { readonly kind: 'absent' } | { readonly kind: 'there'; readonly text: string };
+
+/** nft is for reading only: the gate stands without it. */
+async function listStructure(table: string): Promise<Structure> {
+  try {
+    const { code, stdout, stderr } = await run(['nft', '--terse', 'list', 'table', 'inet', table], { timeoutMs: 10_000 });
+    if (code === 0) return { kind: 'there', text: stdout.trimEnd() };
+    if (/No such file or directory/.test(stderr)) return { kind: 'absent' };
+    return { kind: 'there', text: `(nft cannot list it: ${stderr.split('\n')[0] ?? ''})` };
+  } catch (error) {
+    if (error instanceof SpawnError) return { kind: 'there', text: `(the rules are not listed: ${error.message})` };
+    throw error;
+  }
 }
 
 async function viaDaemonOr(config: Config, action: 'up' | 'down', direct: () => Promise<void>): Promise<void> {
