@@ -4,7 +4,7 @@
 //          fd77::2, ::3           fd77::1          fd78::1            fd78::2
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createSocket } from 'node:dgram';
+import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -232,6 +232,16 @@ export async function until(condition: () => Promise<boolean> | boolean, patienc
   }
 }
 
+/** A UDP socket that is bound on the host of `as` (lab.asClient, lab.asBehind). */
+export async function udpSocket(as: Lab['asClient'], version: 4 | 6, portNumber: number, host?: string): Promise<DatagramSocket> {
+  const { socket, listening } = await as(() => {
+    const made = createSocket(version === 4 ? 'udp4' : 'udp6');
+    return { socket: made.bind(portNumber, host), listening: once(made, 'listening') };
+  });
+  await listening;
+  return socket;
+}
+
 /** Sends datagrams from the client, in order. */
 export async function sendDatagrams(
   lab: Lab,
@@ -240,9 +250,8 @@ export async function sendDatagrams(
   portNumber: number,
   from: string,
 ): Promise<void> {
-  const socket = await lab.asClient(() => createSocket(host.includes(':') ? 'udp6' : 'udp4').bind(0, from));
+  const socket = await udpSocket(lab.asClient, host.includes(':') ? 6 : 4, 0, from);
   socket.on('error', () => undefined);
-  await once(socket, 'listening');
   for (const payload of payloads) {
     await new Promise<void>((resolve, reject) => {
       socket.send(payload, portNumber, host, (error) => (error === null ? resolve() : reject(error)));

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Firewall, GateLayout } from '../../daemon/firewall/firewall.ts';
 import { openNftables } from '../../daemon/firewall/nftables/nftables.ts';
 import {
@@ -16,6 +17,7 @@ import {
   SERVER,
   sendDatagrams,
   tagNumber,
+  udpSocket,
   until,
   VERSIONS,
 } from './gate-lab.ts';
@@ -84,8 +86,7 @@ describe('the sieve', () => {
 
     test(`IPv${version}: knocks for another host pass through, tags of ours and all (P30c)`, async () => {
       const host = version === 4 ? '10.78.0.2' : 'fd78::2';
-      const socket = await lab.asBehind(() => createSocket(version === 4 ? 'udp4' : 'udp6').bind(62201));
-      await once(socket, 'listening');
+      const socket = await udpSocket(lab.asBehind, version, 62201);
       const heard: string[] = [];
       socket.on('message', (bytes) => heard.push(bytes.subarray(0, 16).toString('hex')));
       const before = await gate.counters();
@@ -107,7 +108,6 @@ describe('the sieve', () => {
     await gate.arm([brief], 1000);
     const lasting = tagNumber(800_001);
     await gate.arm([lasting], MINUTE_MS);
-    const { setTimeout: sleep } = await import('node:timers/promises');
     await sleep(1100); // The kernel announces no timeouts.
     assert.deepEqual(await counted(2, () => send([brief, lasting], SERVER[4], CLIENT[4])), { knocks: 1, junk: 1 });
   });
@@ -145,8 +145,7 @@ describe('the sieve', () => {
 
   /** What a connected socket of the client hears: an ICMP error, or nothing although the sieve has counted the packet. */
   async function answerTo(tag: Uint8Array, version: 4 | 6, port = 62201): Promise<'silent' | 'refused'> {
-    const socket = await lab.asClient(() => createSocket(version === 4 ? 'udp4' : 'udp6').bind(0, CLIENT[version]));
-    await once(socket, 'listening');
+    const socket = await udpSocket(lab.asClient, version, 0, CLIENT[version]);
     await new Promise<void>((resolve) => socket.connect(port, SERVER[version], resolve));
     const refused = new Promise<'refused'>((resolve) => {
       socket.once('error', () => resolve('refused'));
@@ -158,7 +157,6 @@ describe('the sieve', () => {
       return answer;
     }
     await counted(1, async () => socket.send(datagram(tag)));
-    const { setTimeout: sleep } = await import('node:timers/promises');
     // On a veth pair the answer is there when the packet was counted; the pause is for Node to read it.
     const answer = await Promise.race([refused, sleep(100).then(() => 'silent' as const)]);
     socket.close();
