@@ -60,7 +60,7 @@ export function readYaml(file: string, bytes: Uint8Array): YamlSource {
       stringKeys: true,
       uniqueKeys: false, // ours names both places
       prettyErrors: false,
-      logLevel: 'silent',
+      logLevel: 'error', // silent would keep a second document from us
     });
   } catch {
     return nothing(problemAt(start, 'the file cannot be read as YAML', 'see the examples in rules/'));
@@ -73,7 +73,8 @@ export function readYaml(file: string, bytes: Uint8Array): YamlSource {
     problems.push(problemAt(start, 'a %YAML directive stands here', 'remove it: these files are YAML 1.2'));
   }
   const reader = new TreeReader(placeOfOffset, problems);
-  const data = document.contents === null ? undefined : reader.read(document.contents, []);
+  // What the parser made of a text that is not YAML would only bring complaints that vanish with the first correction.
+  const data = document.contents === null || document.errors.length > 0 ? undefined : reader.read(document.contents, []);
   return {
     data,
     problems,

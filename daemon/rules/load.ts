@@ -48,7 +48,9 @@ export async function draftRuleBook(
     });
   }
   const book: RuleBook = { clients };
-  problems.push(...ruleWarnings(book, files, config, now));
+  // Clients that could not be read are not missing: their problems are named already.
+  const whole = !problems.some((problem) => problem.severity === 'error');
+  problems.push(...ruleWarnings(book, files, config, now, whole));
   return { draft: book, problems: inReadingOrder(problems) };
 }
 

@@ -7,11 +7,13 @@ import { type Problem, problemAt } from '../problem.ts';
 import type { RuleFileDraft } from './read-rule-file.ts';
 import type { AllowEntry, Client, RuleBook } from './rulebook.ts';
 
+/** `whole`: everything could be read, so that who is missing is really missing. */
 export function ruleWarnings(
   book: RuleBook,
   files: readonly RuleFileDraft[],
   config: Pick<Config, 'protect' | 'rules'>,
   now: UnixMs,
+  whole: boolean,
 ): readonly Problem[] {
   const out: Problem[] = [];
   const warn = (place: Problem['place'], message: string, cure: string): void => {
@@ -50,7 +52,7 @@ export function ruleWarnings(
       }
     });
   }
-  if (!book.clients.some((client) => isUsable(client, now))) {
+  if (whole && !book.clients.some((client) => isUsable(client, now))) {
     warn(
       undefined,
       `no client can knock: nobody could open a protected port`,
