@@ -67,7 +67,7 @@ type Option = { readonly name: string; readonly value: string };
  * A line that begins with a key type has no options.
  */
 function splitOptions(raw: string): { readonly options: readonly Option[]; readonly rest: string } | undefined {
-  if (/^(?:ssh-|ecdsa-|sk-)\S+[ \t]+AAAA/.test(raw)) return { options: [], rest: raw };
+  if (/^(?:ssh-|ecdsa-|sk-)[^\s,=]+[ \t]/.test(raw)) return { options: [], rest: raw };
   const options: Option[] = [];
   let at = 0;
   for (;;) {

@@ -20,7 +20,7 @@ export function ruleWarnings(
     out.push(problemAt(place, message, cure, 'warning'));
   };
   for (const client of book.clients) {
-    if (client.enabled && client.allow.length === 0)
+    if (whole && client.enabled && client.allow.length === 0)
       warn(client.place, `nothing is allowed for client "${client.name}"`, 'add an allow entry');
     if (client.expiresAtMs !== undefined && client.expiresAtMs <= now) {
       warn(client.place, `client "${client.name}" has expired`, 'set a later date or remove it');
