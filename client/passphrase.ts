@@ -29,8 +29,9 @@ export async function askPassphrase(question: string, world: World): Promise<Uin
   const terminal = openTerminal(world);
   if (terminal === undefined) return undefined;
   try {
-    world.err(question);
+    // Before the question: whoever answers fast must not see the answer on the screen.
     terminal.stream.setRawMode(true);
+    world.err(question);
     return await readLine(terminal.stream);
   } finally {
     terminal.stream.setRawMode(false);
