@@ -26,6 +26,8 @@ export type NftablesOptions = {
   readonly table: string;
   /** Something that did not stop us but that an administrator should know. */
   readonly onTrouble?: (text: string) => void;
+  /** `plain`: no flags, as on kernels before 6.9, which `auto` falls back to by itself. */
+  readonly ownership?: 'auto' | 'plain';
 };
 
 // Tunable
@@ -52,7 +54,7 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   return {
     name: 'nftables',
     install: async (layout, openings) => {
-      const result = attempt('put up the gate', () => install(conversation, table, layout, openings));
+      const result = attempt('put up the gate', () => install(conversation, options, layout, openings));
       installed = attempt('read the gate', () => fingerprint(conversation, table));
       keepWatch();
       return result;
@@ -97,14 +99,14 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
 
 function install(
   conversation: Conversation,
-  table: string,
+  { table, ownership }: NftablesOptions,
   layout: GateLayout,
   openings: readonly TimedOpening[],
 ): { readonly fresh: boolean } {
   refuseWhenHeld(conversation, table);
   const fresh = readTable(conversation, table) === undefined;
   const carried = fresh ? liveOnes(layout) : takeOver(conversation, table);
-  const flags = canOwn(conversation, table) ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
+  const flags = ownership !== 'plain' && canOwn(conversation, table) ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
   // Nothing awaited from the reading above to this line: an opening made in between would be lost with the old table.
   conversation.transact(installRequests(table, flags, layout, openings, carried));
   return { fresh };
