@@ -103,6 +103,8 @@ async function layOut({ tell, server, client, stranger, postern }: Stage): Promi
   tell.say('The configuration of the server, beside the paths of its files:');
   tell.output(config());
   tell.say(`One rule: alice may open it, for ${TTL_S} seconds a knock.`);
+  const checked = await tell.shell(server, 'posternd check', () => postern.posternd(['check'], { mayFail: true }));
+  tell.check(checked.code === 0, 'everything is right for a start');
   tell.prompt(server, 'posternd run');
   const daemon = await postern.start();
   tell.output(daemon.stdout + daemon.stderr);
@@ -240,6 +242,8 @@ async function killed(stage: Stage): Promise<void> {
   tell.check(lastedMs < TTL_S * 1000 + SLACK_MS, `closed ${(lastedMs / 1000).toFixed(1)} s after the knock, with no daemon`);
 }
 
+// A reader that went away (| head) ends the demonstration; the laboratory is removed at the end of the process.
+process.stdout.on('error', () => process.exit(1));
 try {
   await main();
 } catch (error) {

@@ -19,7 +19,7 @@ import { logDecisions } from '../decision-log.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import { openNftables } from '../firewall/nftables/nftables.ts';
 import { noFirewall } from '../firewall/none.ts';
-import { NFLOG_PREFIX, sieveFor } from '../layout.ts';
+import { NFLOG_PREFIX } from '../layout.ts';
 import { LedgerHeldError } from '../ledger/lock.ts';
 import { openLedger, readBootId } from '../ledger/open.ts';
 import { openLog } from '../log.ts';
@@ -110,12 +110,14 @@ async function startCaptureFor(
   onDatagram: Parameters<typeof startCapture>[0]['onDatagram'],
   onTrouble: (text: string) => void,
 ): Promise<Chosen> {
-  const canLog = firewall.name === 'nftables' && sieveFor(config, config.nflogGroup).kind === 'log';
+  // With udp wished, the gate still has its sieve: it passes knocks on and drops the rest before the socket is woken.
+  const sieve =
+    firewall.name === 'nftables'
+      ? ({ canLog: true } as const)
+      : ({ canLog: false, why: 'without a firewall nothing logs knocks' } as const);
   return startCapture({
     wish: config.capture,
-    sieve: canLog
-      ? { canLog }
-      : { canLog: false, why: firewall.name === 'none' ? 'without a firewall nothing logs knocks' : 'the configuration wants udp' },
+    sieve,
     port: config.port,
     group: config.nflogGroup,
     prefix: NFLOG_PREFIX,

@@ -100,6 +100,17 @@ describe('a recorded knock', { skip, timeout: 240_000 }, () => {
     await staysShut(address);
   });
 
+  test('a close that is caught and sent from elsewhere closes nothing (P16a)', async () => {
+    const address = stage.server.ipv4();
+    const held = await stage.lost(['close', profileOf(address), REQUEST, '--source', 'bound', '--retries', '0']);
+    assert.match(await stage.knock(address), /open after/);
+    const before = (await stage.postern.status()).knocks.dropped['relayed'] ?? 0;
+    await stage.resend(stage.stranger, held, address);
+    await waitFor(async () => ((await stage.postern.status()).knocks.dropped['relayed'] ?? 0) > before, { what: 'the drop to be counted' });
+    assert.equal(await stage.door(address), 'open');
+    await revoke();
+  });
+
   test('for one server it is nothing to another that knows the same client (P4)', async () => {
     const other = await stage.lab.host('other');
     await stage.lab.link(stage.client, other);

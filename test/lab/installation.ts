@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import type { Host } from './host.ts';
 import { type Running, type RunOptions, type RunResult, run } from './process.ts';
 
-export const POSTERND = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
-export const KNOCK = fileURLToPath(new URL('../../client/main.js', import.meta.url));
+/** The two commands as package.json ships them. */
+const { posternd: POSTERND, knock: KNOCK } = shippedCommands();
 
 /** A `postern.yaml` or rule file: an object (YAML 1.2 reads JSON), or the text of a YAML mapping. */
 export type Document = Readonly<Record<string, unknown>> | string;
@@ -174,6 +174,12 @@ export class Knocker {
   close(): void {
     rmSync(this.home, { recursive: true, force: true });
   }
+}
+
+function shippedCommands(): { readonly posternd: string; readonly knock: string } {
+  const root = new URL('../../../', import.meta.url);
+  const { bin } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { bin: { posternd: string; knock: string } };
+  return { posternd: fileURLToPath(new URL(bin.posternd, root)), knock: fileURLToPath(new URL(bin.knock, root)) };
 }
 
 function asYaml(document: Document): string {
