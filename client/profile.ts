@@ -55,7 +55,8 @@ export function parseProfiles(source: string, file: string): Profiles {
   const document = parseDocument(source, { lineCounter: lines, version: '1.2', uniqueKeys: true, prettyErrors: false, stringKeys: true });
   for (const error of document.errors) at(error.pos[0], firstSentence(error.message));
   const profiles = new Map<string, Profile>();
-  if (problems.length > 0 || document.contents === null) return { profiles, problems };
+  const empty = document.contents === null || (isScalar(document.contents) && document.contents.value === null);
+  if (problems.length > 0 || empty) return { profiles, problems };
   if (!isMap(document.contents)) {
     at(offsetOf(document.contents), 'expected "profiles:" and below it one entry for each server');
     return { profiles, problems };
