@@ -1,7 +1,7 @@
 // Decides how packets are seen: the first way that this host can do, with one sentence that says which and why.
 import type { Sieve } from '../firewall/firewall.ts';
 import { type Capture, CaptureError, type OnDatagram } from './capture.ts';
-import { probeNflog, startNflog } from './nflog.ts';
+import { startNflog } from './nflog.ts';
 import { startUdp } from './udp.ts';
 
 /** What the firewall can do for a capture: log matched packets, or why it cannot. */
@@ -62,16 +62,6 @@ export async function startCapture(request: CaptureRequest): Promise<Chosen> {
     }
   }
   throw new CaptureError('unavailable', 'no way to capture packets is left to try');
-}
-
-/** The same choice without starting anything. For `check`. */
-export async function foreseeCapture(wish: CaptureWish, sieve: SieveFacts, port: number): Promise<string> {
-  const plan = planCapture(wish, sieve);
-  if (plan.ways[0] === 'udp') return udpSentence(port, plan.because);
-  const fault = await probeNflog();
-  if (fault === undefined) return `capture nflog: ${plan.because}, nothing listens`;
-  if (!isReasonToFallBack(fault) || !plan.ways.includes('udp')) throw fault;
-  return udpSentence(port, fault.message);
 }
 
 /** Without the capability the gate cannot be built either: a socket would only hide that. */

@@ -67,6 +67,5 @@ export const NFTA_OBJ = { TABLE: 1, NAME: 2, TYPE: 3, DATA: 4 } as const;
 export const NFTA_COUNTER = { BYTES: 1, PACKETS: 2 } as const;
 export const NFT_OBJECT_COUNTER = 1;
 
-export const NFTA_GEN_ID = 1;
 export const NFTA_LIST_ELEM = 1;
 export const NFTA_DATA = { VALUE: 1, VERDICT: 2 } as const;
