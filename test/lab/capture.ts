@@ -1,9 +1,9 @@
 // What really went over a link, as tcpdump saw it. Reads the capture file itself; says nothing about what should be there.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Host } from './host.ts';
 import type { Running } from './process.ts';
+import { removeScratch, scratchFolder } from './scratch.ts';
 import { waitFor } from './wait.ts';
 
 /** Datagrams to the discard port mark a point in time in the capture (`settle`). */
@@ -36,7 +36,7 @@ export class Capture {
   }
 
   static async start(host: Host, options: CaptureOptions): Promise<Capture> {
-    const folder = mkdtempSync(join(tmpdir(), 'postern-capture-'));
+    const folder = scratchFolder('capture');
     const filter = options.filter === undefined ? [] : [`(${options.filter}) or udp port ${MARKER_PORT}`];
     // -U and immediate mode: a packet is in the file as soon as the kernel showed it. -Z root: the folder is ours alone.
     const name = options.interface ?? host.interfaces[0]?.name ?? 'lo';
@@ -81,7 +81,7 @@ export class Capture {
 
   async close(): Promise<void> {
     await this.stop();
-    rmSync(this.#folder, { recursive: true, force: true });
+    removeScratch(this.#folder);
   }
 
   #markers(): number {

@@ -1,11 +1,11 @@
 // A posternd with its files on one laboratory host, and knocking users on others: both as a person would set them up, by the
 // commands of this build and by ssh-keygen. What is in the files is the test's business.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Host } from './host.ts';
 import { type Running, type RunOptions, type RunResult, run } from './process.ts';
+import { removeScratch, scratchFolder } from './scratch.ts';
 
 /** The two commands as package.json ships them. */
 const { posternd: POSTERND, knock: KNOCK } = shippedCommands();
@@ -43,7 +43,7 @@ export class Installation {
 
   /** `config` is added to what names the folder's own paths. The ledger is made by `posternd init`. */
   static async create(host: Host, config: Document, rules: Document): Promise<Installation> {
-    const installation = new Installation(host, mkdtempSync(join(tmpdir(), 'postern-server-')));
+    const installation = new Installation(host, scratchFolder('server'));
     mkdirSync(join(installation.folder, 'rules.d'));
     await makeKey(join(installation.folder, 'host_ed25519'), `root@${host.name}`);
     installation.writeConfig(config);
@@ -110,7 +110,7 @@ export class Installation {
   async close(): Promise<void> {
     this.#daemon?.kill('SIGKILL');
     await this.#daemon?.exited;
-    rmSync(this.folder, { recursive: true, force: true });
+    removeScratch(this.folder);
   }
 }
 
@@ -130,7 +130,7 @@ export class Knocker {
   }
 
   static async create(host: Host, name: string): Promise<Knocker> {
-    const knocker = new Knocker(host, name, mkdtempSync(join(tmpdir(), 'postern-client-')));
+    const knocker = new Knocker(host, name, scratchFolder('client'));
     mkdirSync(join(knocker.home, '.ssh'), { mode: 0o700 });
     await makeKey(join(knocker.home, '.ssh', 'id_ed25519'), `${name}@${host.name}`);
     return knocker;
@@ -172,7 +172,7 @@ export class Knocker {
   }
 
   close(): void {
-    rmSync(this.home, { recursive: true, force: true });
+    removeScratch(this.home);
   }
 }
 
