@@ -86,20 +86,33 @@ async function configOf(text: string, file: string): Promise<Config> {
 type Note = (path: string, what: string, made: boolean) => void;
 
 async function serverKey(path: string, options: InitOptions, owner: Owner, note: Note): Promise<SecretKey> {
+  const secret = (await standingKey(path, note)) ?? (await newKey(path, options, owner, note));
+  // Beside it in any case: an init that was killed may have left it out.
+  await makeFile(`${path}.pub`, `${formatPublicLine(secret.publicKey, keyComment())}\n`, 0o644, { uid: 0, gid: 0 });
+  return secret;
+}
+
+async function standingKey(path: string, note: Note): Promise<SecretKey | undefined> {
   const standing = await readTrustedFile(path, 'secret', 64 * 1024);
-  if (standing.ok) {
-    note(path, 'server key', false);
-    return secretOf(standing.bytes, path);
+  if (!standing.ok) {
+    if (standing.code === 'ENOENT') return undefined;
+    throw new CommandError(2, `${standing.why}: ${standing.cure}`);
   }
-  if (standing.code !== 'ENOENT') throw new CommandError(2, `${standing.why}: ${standing.cure}`);
+  note(path, 'server key', false);
+  return secretOf(standing.bytes, path);
+}
+
+async function newKey(path: string, options: InitOptions, owner: Owner, note: Note): Promise<SecretKey> {
   const secret = options.useSshHostKey
     ? await sshHostKey(options.sshHostKey ?? SSH_HOST_KEY)
     : secretFromSeed(new Uint8Array(randomBytes(32)));
-  const comment = `postern@${hostname()}`;
   await makeFolder(dirname(path), 0o750, { uid: 0, gid: owner.gid });
-  note(path, 'server key', await makeFile(path, formatPrivateKey(secret, comment), 0o600, owner));
-  await makeFile(`${path}.pub`, `${formatPublicLine(secret.publicKey, comment)}\n`, 0o644, { uid: 0, gid: 0 });
+  note(path, 'server key', await makeFile(path, formatPrivateKey(secret, keyComment()), 0o600, owner));
   return secret;
+}
+
+function keyComment(): string {
+  return `postern@${hostname()}`;
 }
 
 async function sshHostKey(path: string): Promise<SecretKey> {
@@ -141,7 +154,7 @@ async function daemonOwner(): Promise<Owner> {
 }
 
 function report(options: InitOptions, output: Output, config: Config, secret: SecretKey, done: readonly Made[]): void {
-  const line = formatPublicLine(secret.publicKey, `postern@${hostname()}`);
+  const line = formatPublicLine(secret.publicKey, keyComment());
   if (options.json) {
     const files = done.map(({ path, what, made }) => ({ path, what, made }));
     output.out(JSON.stringify({ files, server_key: line, fingerprint: fingerprint(secret.publicKey), port: config.port }));
