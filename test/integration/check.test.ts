@@ -5,11 +5,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { parseSshConnection } from '../../daemon/commands/lock-out.ts';
 import { secretFromSeed } from '../../protocol/identity.ts';
 import { formatPublicLine } from '../../protocol/openssh.ts';
 import type { Host } from '../lab/host.ts';
-import { Installation, POSTERND } from '../lab/installation.ts';
+import { Installation } from '../lab/installation.ts';
 import { createLab, type Lab, labMissing } from '../lab/lab.ts';
 
 type Report = {
@@ -29,6 +30,7 @@ type Report = {
   readonly daemon: string | null;
 };
 
+const POSTERND = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
 const skip = labMissing() ?? false;
 const ALICE = formatPublicLine(secretFromSeed(new Uint8Array(32).fill(1)).publicKey, 'alice');
 const RULES = { clients: [{ name: 'alice', key: ALICE }], allow: [{ services: ['ssh'] }] };
