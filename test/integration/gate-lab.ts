@@ -8,7 +8,7 @@ import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createServer, connect as netConnect, type Server, type Socket } from 'node:net';
+import { createServer, connect as netConnect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Firewall, GateLayout, Opening, TimedOpening } from '../../daemon/firewall/firewall.ts';
 import { type IpAddress, type Network, parseAddress, parseNetwork } from '../../protocol/address.ts';
@@ -160,14 +160,25 @@ export const CLIENT = { 4: '10.77.0.2', 6: 'fd77::2' } as const;
 export const NEIGHBOR = { 4: '10.77.0.3', 6: 'fd77::3' } as const;
 export const VERSIONS = [4, 6] as const;
 
-/** A service that sends back what it gets, on both families. */
-export async function echoService(portNumber: number, host = '::'): Promise<Server> {
-  const server = createServer({ noDelay: true }, (socket) => {
-    socket.on('error', () => undefined);
-    socket.pipe(socket);
-  }).listen(portNumber, host);
-  await once(server, 'listening');
-  return server;
+/** A service that sends back what it gets. `close` ends its connections too: some would never hear of their end. */
+export async function echoService(portNumber: number, host = '::', as?: Lab['asClient']): Promise<{ readonly close: () => void }> {
+  const sockets = new Set<Socket>();
+  const listen = () => {
+    const made = createServer({ noDelay: true }, (socket) => {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.pipe(socket);
+    }).listen(portNumber, host);
+    return { server: made, listening: once(made, 'listening') };
+  };
+  const { server, listening } = as === undefined ? listen() : await as(listen);
+  await listening;
+  return {
+    close: () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
 export type Attempt = { readonly socket: Socket; readonly outcome: Promise<'open' | 'refused'> };

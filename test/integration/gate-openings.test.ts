@@ -122,7 +122,7 @@ describe('openings', () => {
       const ended = new Promise((resolve) => socket.once('close', resolve));
       await gate.close([grant], true);
       await ended;
-      assert.equal(await attempt(22), 'refused', 'a cut answers with a reset');
+      assert.equal(await attempt(22), 'silent', "a new one is refused like anybody's");
       gate.open([timed(grant, 30_000)]);
       assert.equal(await attempt(22), 'open');
       await gate.close([grant], false);

@@ -110,7 +110,12 @@ function gateOnly(layout: GateLayout): readonly Chain[] {
     {
       name: 'cutoff',
       hook: undefined,
-      rules: [[...e.protocolIs(UDP), ...e.replyDirection(), ...e.verdict('return')], ...endConnection()],
+      rules: [
+        [...e.protocolIs(UDP), ...e.replyDirection(), ...e.verdict('return')],
+        // Connections are ended; one that would begin is refused like anybody's, so that a revoked client sees no special answer.
+        [...e.connectionState('new'), ...e.toChain('goto', 'refuse')],
+        ...endConnection(),
+      ],
     },
     { name: 'refuse', hook: undefined, rules: refuseRules(layout.refuse) },
   ];
