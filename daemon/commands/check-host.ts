@@ -10,11 +10,14 @@ import { StatusReport } from '../control/messages.ts';
 import { tryGate } from '../firewall/nftables/trial.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
 import { type Problem, problemAt } from '../problem.ts';
+import { type Neighbors, neighbors } from './neighbors.ts';
 
 export type HostFacts = {
   readonly firewall: string;
   readonly capture: string;
   readonly daemon: string;
+  /** What other firewalls mean for ours; undefined when it cannot be told. */
+  readonly neighbors: Neighbors | undefined;
   readonly problems: readonly Problem[];
   /** Something could not be found out without more rights. */
   readonly notPermitted: boolean;
@@ -27,7 +30,15 @@ export async function checkHost(config: Config): Promise<HostFacts> {
   const capture = await captureFacts(config, gate.sieve, problems);
   problems.push(...(await ledgerProblems(config)));
   const daemon = await daemonFacts(config, problems);
-  return { firewall: gate.text, capture: capture.text, daemon, problems, notPermitted: gate.notPermitted || capture.notPermitted };
+  const others = config.firewall === 'none' ? undefined : await neighbors(config.table);
+  return {
+    neighbors: others,
+    firewall: gate.text,
+    capture: capture.text,
+    daemon,
+    problems,
+    notPermitted: gate.notPermitted || capture.notPermitted,
+  };
 }
 
 async function firewallFacts(

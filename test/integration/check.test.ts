@@ -163,6 +163,19 @@ describe('posternd check', { skip }, () => {
     await server.stop();
   });
 
+  it('says which answer of the knock port hides best, and which other firewall has a say', async () => {
+    const alone = await server.posternd(['check'], { env: { SSH_CONNECTION: '' } });
+    assert.match(alone.stdout, /^hiding {4}unmatched: pass would hide better than drop/m);
+    await host.nft('table inet other { chain in { type filter hook input priority 0; policy drop; }; }');
+    try {
+      const beside = await server.posternd(['check'], { env: { SSH_CONNECTION: '' } });
+      assert.match(beside.stdout, /^hiding {4}unmatched: drop hides best here/m);
+      assert.match(beside.stdout, /^beside {4}inet other in drops by default/m);
+    } finally {
+      await host.exec(['nft', 'delete', 'table', 'inet', 'other']);
+    }
+  });
+
   it('firewall: none and capture: udp are taken at their word', async () => {
     server.writeConfig({ protect: ['tcp/22'], firewall: 'none', capture: 'udp' });
     const { report } = await check();
