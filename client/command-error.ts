@@ -19,6 +19,11 @@ export class CommandError extends Error {
   }
 }
 
+/** By its name, not `instanceof`: parts of the bundle that are loaded later carry a class of their own. */
+export function isCommandError(cause: unknown): cause is CommandError {
+  return cause instanceof Error && cause.name === 'CommandError';
+}
+
 /** Several mistakes in one command line or file are reported together: the first is the message, the others follow. */
 export function usageError(problems: readonly string[]): CommandError {
   const [first = 'wrong usage', ...more] = problems;

@@ -4,7 +4,7 @@ import { hostname, userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import { secretFromSeed } from '../protocol/identity.ts';
 import { fingerprint, formatPrivateKey, formatPublicLine } from '../protocol/openssh.ts';
-import { CommandError, usageError } from './command-error.ts';
+import { CommandError, isCommandError, usageError } from './command-error.ts';
 import { askPassphrase, passphraseFromFile } from './passphrase.ts';
 import { clientPaths } from './paths.ts';
 import { quote } from './quote.ts';
@@ -45,7 +45,7 @@ export async function keygen(options: KeygenOptions, world: World): Promise<numb
       throw cause;
     }
   } catch (cause) {
-    throw cause instanceof CommandError ? cause : writeError(file, cause);
+    throw isCommandError(cause) ? cause : writeError(file, cause);
   } finally {
     passphrase?.fill(0);
     secret.seed.fill(0);

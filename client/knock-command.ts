@@ -1,7 +1,7 @@
 // `knock HOST [SERVICE…]` and `knock close`: from options to what is printed and the exit code.
 import { fingerprint } from '../protocol/openssh.ts';
 import { type Closing, closeDoor } from './close-door.ts';
-import { CommandError } from './command-error.ts';
+import { type CommandError, isCommandError } from './command-error.ts';
 import { type Circumstances, explainFailure, explainStillOpen, explainUnsent } from './diagnose.ts';
 import { type AddressReport, knockAtAll } from './door.ts';
 import type { KnockOptions } from './options.ts';
@@ -42,7 +42,7 @@ export async function knockCommand(action: 'open' | 'close', options: KnockOptio
     }
     prepared.plan.slots.prune(world.now());
   } catch (cause) {
-    if (!(cause instanceof CommandError)) throw cause;
+    if (!isCommandError(cause)) throw cause;
     finding = failed(cause);
   }
   if (options.output === 'json') result(`${JSON.stringify(jsonReport(action, options, reports, finding))}\n`);

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { homedir } from 'node:os';
 import { unixMs } from '../protocol/brand.ts';
 import { runCli } from './cli.ts';
-import { CommandError } from './command-error.ts';
+import { isCommandError } from './command-error.ts';
 import { jsonError, printError } from './report.ts';
 import type { World } from './world.ts';
 
@@ -35,7 +35,7 @@ async function run(argv: readonly string[]): Promise<number> {
   try {
     return await runCli(argv, world);
   } catch (cause) {
-    if (!(cause instanceof CommandError)) throw cause;
+    if (!isCommandError(cause)) throw cause;
     const end = argv.indexOf('--');
     if (argv.slice(0, end < 0 ? argv.length : end).includes('--json'))
       world.out(`${JSON.stringify({ ok: false, error: jsonError(cause) })}\n`);

@@ -6,7 +6,7 @@ import type { SecretKey } from '../protocol/identity.ts';
 import type { Action } from '../protocol/knock.ts';
 import { PSK_BYTES, pairAsClient } from '../protocol/pairing.ts';
 import { DEFAULT_SLOTS } from '../protocol/tags.ts';
-import { CommandError, usageError } from './command-error.ts';
+import { CommandError, isCommandError, usageError } from './command-error.ts';
 import { loadIdentity } from './identity-file.ts';
 import type { KnockOptions } from './options.ts';
 import { clientPaths, expandHome } from './paths.ts';
@@ -162,7 +162,7 @@ async function rather<T>(attempt: () => T, basic: () => Promise<unknown>): Promi
   try {
     return attempt();
   } catch (cause) {
-    if (cause instanceof CommandError && cause.code === 'server-key-unknown') await basic();
+    if (isCommandError(cause) && cause.code === 'server-key-unknown') await basic();
     throw cause;
   }
 }

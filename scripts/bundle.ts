@@ -6,10 +6,16 @@ import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 const dist = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
-/** The reader of profiles brings the YAML parser, half of all code: it stays a file of its own, for those who have profiles. */
-const profilesApart: Plugin = {
-  name: 'profiles-apart',
-  setup: ({ onResolve }) => onResolve({ filter: /^\.\/profile\.js$/ }, () => ({ path: './profile.cjs', external: true })),
+/** What most knocks do not need, and what would be most of the code: the YAML parser of profiles, and commander. */
+const APART = ['profile', 'program'];
+
+/** These stay files of their own, which are loaded by `import()` when they are needed. */
+const apart: Plugin = {
+  name: 'apart',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: new RegExp(`^\\./(${APART.join('|')})\\.js$`) }, ({ path, kind }) =>
+      kind === 'dynamic-import' ? { path: path.replace(/\.js$/, '.cjs'), external: true } : undefined,
+    ),
 };
 
 const common: BuildOptions = {
@@ -25,9 +31,11 @@ const common: BuildOptions = {
   // protocol/openssh-cipher.ts loads bcrypt by `createRequire(import.meta.url)`, from node_modules, only when a key has a passphrase.
   define: { 'import.meta.url': 'bundleUrl' },
   banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
+  // Without this, node loads its whole loader of ES modules for one import().
+  supported: { 'dynamic-import': false },
   logLevel: 'warning',
 };
 
-await build({ ...common, entryPoints: [dist('client/main.js')], outfile: dist('client/knock.cjs'), plugins: [profilesApart] });
-await build({ ...common, entryPoints: [dist('client/profile.js')], outfile: dist('client/profile.cjs') });
+await build({ ...common, entryPoints: [dist('client/main.js')], outfile: dist('client/knock.cjs'), plugins: [apart] });
+for (const name of APART) await build({ ...common, entryPoints: [dist(`client/${name}.js`)], outfile: dist(`client/${name}.cjs`) });
 chmodSync(dist('client/knock.cjs'), 0o755);

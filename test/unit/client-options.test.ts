@@ -2,11 +2,15 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import fc from 'fast-check';
 import { runCli } from '../../client/cli.ts';
 import { CommandError } from '../../client/command-error.ts';
+import { KNOCK_FLAGS } from '../../client/knock-flags.ts';
 import { checkOptions, type RawOptions } from '../../client/options.ts';
 import { clientPaths, expandHome } from '../../client/paths.ts';
 import { budgetAttempts } from '../../client/plan.ts';
+import { readFully } from '../../client/program.ts';
+import { readQuickly } from '../../client/quick-line.ts';
 import { formatMs } from '../../client/report.ts';
 import { VERSION } from '../../client/version.ts';
 import type { World } from '../../client/world.ts';
@@ -218,4 +222,51 @@ describe('paths', () => {
 
 test('times are short: a decimal below 10 ms only', () => {
   assert.deepEqual([0.04, 0.84, 3, 9.96, 10.4, 312].map(formatMs), ['0 ms', '0.8 ms', '3 ms', '10 ms', '10 ms', '312 ms']);
+});
+
+describe('the quick reader of command lines', () => {
+  const word = fc.oneof(
+    fc.constantFrom(...KNOCK_FLAGS.flatMap(({ flags }) => (flags.split(' <')[0] ?? '').split(', '))),
+    fc.constantFrom(
+      'web1',
+      'ssh',
+      'tcp/22',
+      '10m',
+      '1',
+      'close',
+      'keygen',
+      'proxy',
+      '',
+      '-',
+      '--',
+      '--nonsense',
+      '--port=1',
+      '-p1',
+      '-46',
+      '-h',
+      '--help',
+      '--version',
+    ),
+  );
+  const silent = { out: () => undefined, err: () => undefined };
+
+  test('never differs from the full parser, and is silent where that one speaks', () => {
+    let read = 0;
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 7 }), (argv) => {
+        const quick = readQuickly(argv);
+        if (quick === undefined) return;
+        read += 1;
+        const full = readFully(argv, silent);
+        assert.deepEqual({ ...quick, raw: { ...quick.raw } }, full.kind === 'knock' ? { ...full, raw: { ...full.raw } } : full);
+      }),
+      { numRuns: 3000 },
+    );
+    assert.ok(read > 100, 'the property must not be empty');
+  });
+
+  test('reads what people type', () => {
+    for (const line of ['web1', 'web1 ssh', '-t 10m web1 ssh -4', 'web1 tcp/8443 --retries 5 --no-verify -v', 'web1 --server-key x --json'])
+      assert.notEqual(readQuickly(line.split(' ')), undefined, line);
+  });
 });

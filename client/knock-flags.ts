@@ -1,0 +1,32 @@
+// The options of `knock HOST` and `knock close`, in one table: the quick reader, the full parser and the help come from it.
+
+export type KnockFlag = {
+  /** As commander writes them: `-p, --port <N>`. */
+  readonly flags: string;
+  readonly about: string;
+  /** A close has no lifetime. */
+  readonly openOnly?: true;
+};
+
+export const KNOCK_FLAGS: readonly KnockFlag[] = [
+  { flags: '-i, --identity <FILE>', about: 'private key to knock with' },
+  { flags: '--server-key <LINE|FILE>', about: 'public key of the server' },
+  { flags: '-p, --port <N>', about: 'UDP port to knock at (62201)' },
+  { flags: '-t, --ttl <TIME>', about: "how long it shall stay open, as 30s, 10m, 2h (the rule's default)", openOnly: true },
+  { flags: '--once', about: 'open for one connection only', openOnly: true },
+  { flags: '--source <WHICH>', about: 'address to bind the knock to: auto, none, bound or an ADDRESS (auto)' },
+  { flags: '-4, --ipv4', about: 'IPv4 addresses of HOST only' },
+  { flags: '-6, --ipv6', about: 'IPv6 addresses of HOST only' },
+  { flags: '--retries <N>', about: 'knock again up to N times (3)' },
+  { flags: '--timeout <TIME>', about: 'give up after this time (5s)' },
+  { flags: '--no-verify', about: 'do not check the port' },
+  { flags: '--dry-run', about: 'send nothing, print what would be sent' },
+  { flags: '-q, --quiet', about: 'print errors only' },
+  { flags: '-v, --verbose', about: 'print each step' },
+  { flags: '--json', about: 'print one JSON object' },
+  { flags: '--config <FILE>', about: 'configuration (~/.config/knock/config.yaml)' },
+];
+
+/** Words that a command line cannot begin with and mean a host: commands of this version and of later ones. */
+export const COMMANDS = ['close', 'keygen'] as const;
+export const LATER_COMMANDS: readonly string[] = ['proxy', 'hold', 'doctor', 'add', 'profiles'];

@@ -1,0 +1,129 @@
+// The command line of `knock` in full, by commander: subcommands, help, and a message for each mistake. Decides nothing about values.
+import { Command, CommanderError } from 'commander';
+import { usageError } from './command-error.ts';
+import type { KeygenOptions } from './keygen.ts';
+import { KNOCK_FLAGS } from './knock-flags.ts';
+import type { RawOptions } from './options.ts';
+import type { KnockLine } from './quick-line.ts';
+import { quote } from './quote.ts';
+import { VERSION } from './version.ts';
+import type { World } from './world.ts';
+
+export type Line =
+  | KnockLine
+  | { readonly kind: 'keygen'; readonly options: KeygenOptions }
+  /** Help or version: printed already. */
+  | { readonly kind: 'printed'; readonly exitCode: 0 | 2 };
+
+const LATER_OPTIONS = ['--time', '--via', '--on-behalf', '--source-port'];
+
+const OPEN_HELP = `
+SERVICE is a name (ssh, https, or one that the server defined), tcp/8443, udp/51820 or tcp/9000-9010.
+Without one, the server opens what its rule gives by default, and tcp/22 is checked.
+
+Examples:
+  knock web1.example.org ssh                 open ssh for this machine, and see that it is open
+  knock web1 tcp/8443 -t 10m                 for ten minutes, if the rule allows it
+  knock web1 ssh -- ssh web1                 knock, then run ssh; its exit code is the command's
+  knock web1 tcp/5432 --once                 for one connection (which knock then does not use up by checking)
+  knock 192.0.2.7 ssh --server-key host.pub  with the server's key from a file
+  knock web1 --dry-run                       show what would be sent, field by field
+
+Keys: -i, else the profile's, else ~/.config/knock/id_ed25519, else ~/.ssh/id_ed25519. The server's: --server-key, else
+the profile's, else the ssh-ed25519 line for HOST in ~/.ssh/known_hosts. A passphrase is asked for on the terminal, or
+read from the file that KNOCK_PASSPHRASE_FILE names. Profiles are in ~/.config/knock/config.yaml.
+A service whose rule says "once" on the server admits one connection, and the check uses it: give --once or --no-verify.
+
+With --json, one object on standard output (with "-- COMMAND", on standard error), also when it fails:
+  ok, action (open, close), host, result (open, sent, closed, failed), address, afterMs, wasOpen, knocksSent, services,
+  addresses [{address, knocksSent, source, ports [{service, before, after, afterMs}]}], notes, error {code, message, hints}
+The error is written to standard error too, as one line.
+
+Exit codes: 0 open (or sent, when it cannot be checked); 1 it did not work; 2 wrong usage or configuration;
+3 not permitted; 130 interrupted; with "-- COMMAND", the command's, 128 + n when signal n ended it, 127 not found.`;
+
+const CLOSE_HELP = `
+Ends the grants that this key has for this machine's address, and sees that the door is shut.
+
+Examples:
+  knock close web1.example.org
+  knock close web1 tcp/8443        check that tcp/8443 is shut
+  knock close web1 --json          one object, with the fields that "knock --help" lists`;
+
+const KEYGEN_HELP = `
+Writes FILE (readable by you alone) and FILE.pub, and prints the public line for the server's administrator.
+Asks for a passphrase on the terminal, or takes it from the file that KNOCK_PASSPHRASE_FILE names. Never overwrites.
+
+Examples:
+  knock keygen
+  knock keygen -f ~/.config/knock/id_work -C "alice at work"
+  knock keygen --no-passphrase --json      file, publicFile, publicKey, fingerprint, encrypted`;
+
+/** Reads the words before `--`. Throws a usage error for what commander refuses. */
+export function readFully(argv: readonly string[], world: Pick<World, 'out' | 'err'>): Line {
+  let line: Line | undefined;
+  const program = define(world, (found) => {
+    line = found;
+  });
+  try {
+    if (argv.length === 0) program.help({ error: true });
+    program.parse([...argv], { from: 'user' });
+  } catch (cause) {
+    if (!(cause instanceof CommanderError)) throw cause;
+    if (cause.code === 'commander.help') return { kind: 'printed', exitCode: 2 };
+    if (cause.exitCode === 0) return { kind: 'printed', exitCode: 0 };
+    throw usageError([commanderText(cause)]);
+  }
+  if (line === undefined) throw new TypeError('commander called no action');
+  return line;
+}
+
+function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void): Command {
+  const root = new Command('knock');
+  root.exitOverride().configureOutput({ writeOut: world.out, writeErr: (text) => (/^error:/.test(text) ? undefined : world.err(text)) });
+  root.enablePositionalOptions().helpCommand(false);
+  root
+    .usage('[options] HOST [SERVICE...] [-- COMMAND...]')
+    .description('Opens a port of a server that runs posternd, for this machine alone, and sees that it opened.')
+    .version(VERSION, '--version', 'print the version')
+    .helpOption('-h, --help', 'print this')
+    .argument('<HOST>', 'a name, an address or a profile')
+    .argument('[SERVICE...]', 'what to open')
+    .addHelpText('after', OPEN_HELP);
+  for (const { flags, about } of KNOCK_FLAGS) root.option(flags, about);
+  root.action((host: string, services: string[]) => {
+    found({ kind: 'knock', action: 'open', host, services, raw: root.opts<RawOptions>() });
+  });
+  const close = root
+    .command('close')
+    .usage('[options] HOST [SERVICE...]')
+    .description('give a grant back early')
+    .argument('<HOST>', 'a name, an address or a profile')
+    .argument('[SERVICE...]', 'what to check')
+    .addHelpText('after', CLOSE_HELP);
+  for (const { flags, about, openOnly } of KNOCK_FLAGS) if (openOnly !== true) close.option(flags, about);
+  close.action((host: string, services: string[]) => {
+    // Options may stand before the subcommand too; what stands after it wins, and so does --no-verify wherever it stands.
+    const [before, after] = [root.opts<RawOptions>(), close.opts<RawOptions>()];
+    const verify = before.verify !== false && after.verify !== false;
+    found({ kind: 'knock', action: 'close', host, services, raw: { ...before, ...after, verify } });
+  });
+  root
+    .command('keygen')
+    .description('make a key to knock with')
+    .option('-f, --file <FILE>', 'where to put it (~/.config/knock/id_ed25519)')
+    .option('-C, --comment <TEXT>', 'comment in the public line (user@host)')
+    .option('--no-passphrase', 'do not encrypt the private key')
+    .option('-q, --quiet', 'print the public line only')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', KEYGEN_HELP)
+    .action((options: KeygenOptions) => found({ kind: 'keygen', options }));
+  return root;
+}
+
+function commanderText(error: CommanderError): string {
+  const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+  const option = /^unknown option '([^']*)'/.exec(text)?.[1];
+  if (option !== undefined && LATER_OPTIONS.includes(option)) return `the option ${option} is not in this version`;
+  return `${quote(text).slice(1, -1).replaceAll('\\"', '"')} (see knock --help)`;
+}
