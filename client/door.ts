@@ -98,10 +98,12 @@ class Knocker {
       for (let attempt = 0; attempt < this.#plan.attempts.perAddress; attempt += 1) {
         await this.#knock(deadlineMs, won);
         if (this.#watches.length === 0 || this.#stopped !== undefined || won.aborted) break;
-        const last = attempt + 1 === this.#plan.attempts.perAddress;
         const leftMs = deadlineMs - this.#world.monotonicMs();
-        await before(anyOpened, last ? leftMs : Math.min(leftMs, FIRST_PAUSE_MS * 2 ** attempt), won);
-        if (this.#openedAtMs.size > 0 || this.#nothingListens() || won.aborted || this.#world.monotonicMs() >= deadlineMs) break;
+        const pauseMs = FIRST_PAUSE_MS * 2 ** attempt;
+        // No knock is worth sending when nobody would wait for its answer.
+        if (pauseMs >= leftMs || attempt + 1 === this.#plan.attempts.perAddress) break;
+        await before(anyOpened, pauseMs, won);
+        if (this.#openedAtMs.size > 0 || this.#nothingListens() || won.aborted) break;
       }
       // A first packet that left may still open the door, even when a further one could not be sent.
       if (this.#sent > 0 && this.#watches.length > 0 && this.#openedAtMs.size === 0 && !this.#nothingListens() && !won.aborted)
