@@ -85,11 +85,16 @@ export const NFGENMSG_BYTES = 4;
 export function attribute(type: number, payload: Uint8Array): Uint8Array {
   const length = ATTRIBUTE_HEADER_BYTES + payload.length;
   const out = new Uint8Array(align(length));
+  attributeHeader(out, length, type);
+  out.set(payload, ATTRIBUTE_HEADER_BYTES);
+  return out;
+}
+
+function attributeHeader(out: Uint8Array, length: number, type: number): DataView {
   const view = new DataView(out.buffer);
   view.setUint16(0, length, LITTLE);
   view.setUint16(2, type, LITTLE);
-  out.set(payload, ATTRIBUTE_HEADER_BYTES);
-  return out;
+  return view;
 }
 
 export function nested(type: number, parts: readonly Uint8Array[]): Uint8Array {
@@ -98,20 +103,24 @@ export function nested(type: number, parts: readonly Uint8Array[]): Uint8Array {
 
 /** A number as nf_tables and nfnetlink_log write it: big-endian. */
 export function u32(type: number, value: number): Uint8Array {
-  const payload = new Uint8Array(4);
-  new DataView(payload.buffer).setUint32(0, value);
-  return attribute(type, payload);
+  const out = new Uint8Array(8);
+  const view = attributeHeader(out, 8, type);
+  view.setUint32(4, value);
+  return out;
 }
 
 export function u64(type: number, value: bigint): Uint8Array {
-  const payload = new Uint8Array(8);
-  new DataView(payload.buffer).setBigUint64(0, value);
-  return attribute(type, payload);
+  const out = new Uint8Array(12);
+  const view = attributeHeader(out, 12, type);
+  view.setBigUint64(4, value);
+  return out;
 }
+
+const utf8 = new TextEncoder();
 
 /** NUL-terminated. */
 export function text(type: number, value: string): Uint8Array {
-  return attribute(type, new TextEncoder().encode(`${value}\0`));
+  return attribute(type, utf8.encode(`${value}\0`));
 }
 
 /** The attributes in a payload (skip nfgenmsg first), the flags of nesting and byte order removed from their types. */

@@ -102,6 +102,10 @@ describe('the table', () => {
     const second = await openGate();
     await assert.rejects(second.install(LAYOUT, []), { code: 'GATE_HELD', message: /held by another process/ });
     await assert.rejects(second.remove(), { code: 'GATE_HELD' });
+    assert.throws(() => second.open([timed(GRANT, 5000)]), { code: 'GATE_HELD' });
+    await assert.rejects(second.close([GRANT], true), { code: 'GATE_HELD' });
+    await assert.rejects(second.arm([tagNumber(1)], 5000), { code: 'GATE_HELD' });
+    await assert.rejects(second.disarmAll(), { code: 'GATE_HELD' });
     assert.equal(await gate.intact(), true);
     assert.equal((await gate.standing()).length, 1);
   });

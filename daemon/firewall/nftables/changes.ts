@@ -1,9 +1,9 @@
 // Which requests make a gate, open it, close it. Pure: from what is wanted to one transaction.
 import type { GateCounters, GateLayout, Opening, TimedOpening } from '../firewall.ts';
+import type { Element } from './element-list.ts';
 import {
   addElements,
   deleteTable,
-  type Element,
   newChain,
   newCounter,
   newProtectedSet,

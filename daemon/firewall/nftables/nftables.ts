@@ -40,10 +40,36 @@ const ATTEMPTS = 5;
 export async function openNftables(options: NftablesOptions): Promise<Firewall> {
   const { table } = options;
   const onTrouble = options.onTrouble ?? (() => undefined);
-  const conversation = attempt('speak to nf_tables', converse);
+  const conversation = openConversation();
   let installed: string | undefined;
   let suspicion: (() => void) | undefined;
   let stopWatching: (() => Promise<void>) | undefined;
+
+  /** EPERM has two meanings: no capability, or a table that another process has taken meanwhile. */
+  const explain = (error: unknown, doing: string): FirewallError => {
+    const explained = firewallError(error, doing);
+    if (explained.code !== 'NO_PERMISSION') return explained;
+    try {
+      refuseWhenHeld(conversation, table);
+    } catch (held) {
+      if (held instanceof FirewallError) return held;
+    }
+    return explained;
+  };
+  const attempt = <T>(doing: string, action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      throw explain(error, doing);
+    }
+  };
+  const attemptAsync = async (doing: string, action: () => Promise<void>): Promise<void> => {
+    try {
+      await action();
+    } catch (error) {
+      throw explain(error, doing);
+    }
+  };
 
   const keepWatch = (): void => {
     // An owned table cannot be changed by others, and events about our own tags would only cost time.
@@ -56,13 +82,13 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
     install: async (layout, openings) => {
       const result = attempt('put up the gate', () => install(conversation, options, layout, openings));
       installed = attempt('read the gate', () => fingerprint(conversation, table));
-      keepWatch();
+      attempt('watch the gate', keepWatch);
       return result;
     },
     intact: async () => installed !== undefined && attempt('read the gate', () => fingerprint(conversation, table)) === installed,
     watch: (onSuspicion) => {
       suspicion = onSuspicion;
-      keepWatch();
+      attempt('watch the gate', keepWatch);
     },
     open: (openings) => attempt('open', () => transact(conversation, openRequests(table, openings))),
     close: async (openings, cut) => {
@@ -202,18 +228,10 @@ function* inBatches(tags: readonly Uint8Array[]): Generator<readonly Uint8Array[
   for (let from = 0; from < tags.length; from += TAGS_IN_BATCH) yield tags.slice(from, from + TAGS_IN_BATCH);
 }
 
-function attempt<T>(doing: string, action: () => T): T {
+function openConversation(): Conversation {
   try {
-    return action();
+    return converse();
   } catch (error) {
-    throw firewallError(error, doing);
-  }
-}
-
-async function attemptAsync(doing: string, action: () => Promise<void>): Promise<void> {
-  try {
-    await action();
-  } catch (error) {
-    throw firewallError(error, doing);
+    throw firewallError(error, 'speak to nf_tables');
   }
 }

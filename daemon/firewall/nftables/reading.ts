@@ -13,6 +13,7 @@ import {
 } from '../../netlink/message.ts';
 import type { GateCounters, TimedOpening } from '../firewall.ts';
 import type { Conversation } from './conversation.ts';
+import type { Element } from './element-list.ts';
 import {
   NFT_TABLE_F_OWNER,
   NFT_TABLE_F_PERSIST,
@@ -25,7 +26,7 @@ import {
   NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
 } from './kernel.ts';
-import { dumpElements, dumpOf, type Element, getTable } from './requests.ts';
+import { dumpElements, dumpOf, getTable } from './requests.ts';
 import { decodeOpening, OPENING_KINDS, openingSet, PROTECTED_SET, VERSIONS } from './sets.ts';
 
 export type TableState = {

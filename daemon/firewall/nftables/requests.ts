@@ -1,5 +1,6 @@
 // The requests to nf_tables that we make, encoded: tables, sets, chains, rules, elements. Pure; decides nothing.
 import { attribute, concatBytes, NLM_F_CREATE, NLM_F_DUMP, nested, nfgenmsg, text, u32, u64 } from '../../netlink/message.ts';
+import { type Element, encodeElements } from './element-list.ts';
 import { oncePerElement } from './expressions.ts';
 import {
   MSG,
@@ -12,14 +13,11 @@ import {
   NFT_SET_TIMEOUT,
   NFTA_CHAIN,
   NFTA_COUNTER,
-  NFTA_DATA,
   NFTA_HOOK,
-  NFTA_LIST_ELEM,
   NFTA_OBJ,
   NFTA_RULE,
   NFTA_SET,
   NFTA_SET_DESC_SIZE,
-  NFTA_SET_ELEM,
   NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
 } from './kernel.ts';
@@ -137,24 +135,14 @@ export function newRule(table: string, chain: string, rule: Rule): Request {
   ]);
 }
 
-export type Element = { readonly key: Uint8Array; readonly timeoutMs: number | undefined };
-
 function elementList(type: number, table: string, set: string, elements: readonly Element[]): readonly Request[] {
   const requests: Request[] = [];
   for (let from = 0; from < elements.length; from += ELEMENTS_IN_MESSAGE) {
-    const list = elements
-      .slice(from, from + ELEMENTS_IN_MESSAGE)
-      .map(({ key, timeoutMs }) =>
-        nested(NFTA_LIST_ELEM, [
-          nested(NFTA_SET_ELEM.KEY, [attribute(NFTA_DATA.VALUE, key)]),
-          ...(timeoutMs === undefined ? [] : [u64(NFTA_SET_ELEM.TIMEOUT, BigInt(timeoutMs))]),
-        ]),
-      );
     requests.push(
       request(type, type === MSG.newElements ? NLM_F_CREATE : 0, [
         text(NFTA_SET_ELEM_LIST.TABLE, table),
         text(NFTA_SET_ELEM_LIST.SET, set),
-        nested(NFTA_SET_ELEM_LIST.ELEMENTS, list),
+        encodeElements(NFTA_SET_ELEM_LIST.ELEMENTS, elements.slice(from, from + ELEMENTS_IN_MESSAGE)),
       ]),
     );
   }

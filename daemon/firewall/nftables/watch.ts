@@ -22,7 +22,8 @@ export function watchTable(table: string, ourPort: number, onSuspicion: () => vo
       if (suspicious) onSuspicion();
     }
   };
-  const ended = listen();
+  // Deaf is as good as suspicious; the periodic check goes on without us.
+  const ended = listen().catch(onSuspicion);
   return async () => {
     await socket.close();
     await ended;
