@@ -1,15 +1,25 @@
-// Bundles the client, because starting is most of what `knock` spends its time on (docs/decisions: "One file for the client").
+// Packs the client, because starting is most of what `knock` spends its time on (docs/decisions/020-client-bundle.md).
 // Decides only how it is packed: dist/client/main.js does the same, more slowly.
-import { chmodSync } from 'node:fs';
+//
+//   knock.cjs            what users run: finds its body, and V8's code for it
+//   bundle-HASH.js       the body: main.js and all that a plain knock needs, in one text
+//   bundle-HASH-NODE.v8  what V8 made of the body while it knocked once; another version of node does without
+//   program.cjs, profile.cjs   the full command line (commander) and profiles (yaml), loaded when they are needed
+import { spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { secretFromSeed } from '../protocol/identity.ts';
+import { formatPrivateKey, formatPublicLine } from '../protocol/openssh.ts';
 
-const dist = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
-
-/** What most knocks do not need, and what would be most of the code: the YAML parser of profiles, and commander. */
+const CLIENT = fileURLToPath(new URL('../client', import.meta.url));
 const APART = ['profile', 'program'];
 
-/** These stay files of their own, which are loaded by `import()` when they are needed. */
+/** These stay files of their own. `import()` of them becomes a `require` in its place. */
 const apart: Plugin = {
   name: 'apart',
   setup: ({ onResolve }) =>
@@ -21,7 +31,7 @@ const apart: Plugin = {
 const common: BuildOptions = {
   bundle: true,
   platform: 'node',
-  // CommonJS: node's loader for ES modules alone costs 5 ms.
+  // CommonJS: node's loader of ES modules alone costs 5 ms.
   format: 'cjs',
   target: 'node20',
   // Smaller text is read faster; names stay, so that a stack trace means something.
@@ -31,11 +41,68 @@ const common: BuildOptions = {
   // protocol/openssh-cipher.ts loads bcrypt by `createRequire(import.meta.url)`, from node_modules, only when a key has a passphrase.
   define: { 'import.meta.url': 'bundleUrl' },
   banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
-  // Without this, node loads its whole loader of ES modules for one import().
   supported: { 'dynamic-import': false },
   logLevel: 'warning',
 };
 
-await build({ ...common, entryPoints: [dist('client/main.js')], outfile: dist('client/knock.cjs'), plugins: [apart] });
-for (const name of APART) await build({ ...common, entryPoints: [dist(`client/${name}.js`)], outfile: dist(`client/${name}.cjs`) });
-chmodSync(dist('client/knock.cjs'), 0o755);
+for (const old of readdirSync(CLIENT)) if (/^bundle-|\.cjs$/.test(old)) rmSync(join(CLIENT, old));
+for (const name of APART) await build({ ...common, entryPoints: [join(CLIENT, `${name}.js`)], outfile: join(CLIENT, `${name}.cjs`) });
+const bundle = await build({ ...common, entryPoints: [join(CLIENT, 'main.js')], outfile: 'knock.cjs', plugins: [apart], write: false });
+const code = (bundle.outputFiles[0]?.text ?? '').replace(/^#!.*\n/, '');
+const body = `(function(require,module,exports,__filename,__dirname){${code}\n})`;
+// V8 compares the length of the text only: the hash in the names keeps a body and another body's code apart.
+const name = `bundle-${createHash('sha256').update(body).digest('hex').slice(0, 16)}`;
+// The launcher reads it as Latin-1, a byte for a letter, which V8 takes without a second look.
+if (/[^\0-\x7f]/.test(body)) throw new Error('bundle: the body is not ASCII');
+writeFileSync(join(CLIENT, `${name}.js`), body);
+writeFileSync(join(CLIENT, 'knock.cjs'), launcher(name, ''));
+chmodSync(join(CLIENT, 'knock.cjs'), 0o755);
+await keepCode(name);
+
+/** The text of knock.cjs. `atEnd` is for the one run that makes the code. */
+function launcher(base: string, atEnd: string): string {
+  return `#!/usr/bin/env node
+'use strict';
+const { readFileSync } = require('node:fs');
+const { Script } = require('node:vm');
+const base = ${JSON.stringify(base)};
+const filename = __dirname + "/" + base + ".js";
+let cachedData;
+try {
+  cachedData = readFileSync(filename.slice(0, -3) + '-' + process.version + '-' + process.arch + '.v8');
+} catch {}
+const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData });
+${atEnd}script.runInThisContext()(require, module, exports, filename, __dirname);
+`;
+}
+
+/** Knocks once, at an open port of this machine's loopback, and keeps what V8 has compiled by then. */
+async function keepCode(base: string): Promise<void> {
+  const home = mkdtempSync(join(tmpdir(), 'postern-bundle-'));
+  const maker = join(CLIENT, 'bundle-maker.cjs');
+  const kept = join(CLIENT, `${base}-${process.version}-${process.arch}.v8`);
+  const server = createServer((socket) => socket.destroy());
+  try {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = address !== null && typeof address === 'object' ? address.port : 0;
+    mkdirSync(join(home, '.ssh'));
+    writeFileSync(join(home, '.ssh', 'id_ed25519'), formatPrivateKey(secretFromSeed(randomBytes(32)), 'bundle'), { mode: 0o600 });
+    const serverLine = formatPublicLine(secretFromSeed(randomBytes(32)).publicKey, 'bundle');
+    writeFileSync(join(home, '.ssh', 'known_hosts'), `127.0.0.1 ${serverLine}\n`);
+    const keep = `process.on('exit', () => require('node:fs').writeFileSync(${JSON.stringify(kept)}, script.createCachedData()));\n`;
+    writeFileSync(maker, launcher(base, keep));
+    // The knock goes to the discard port of loopback.
+    const args = ['127.0.0.1', `tcp/${port}`, '-p', '9'];
+    const made = spawnSync(process.execPath, [maker, ...args], { env: { HOME: home }, encoding: 'utf8', timeout: 20_000 });
+    if (made.status !== 0) {
+      // Without the kept code everything works, only more slowly.
+      rmSync(kept, { force: true });
+      process.stderr.write(`bundle: no code was kept, knock will start more slowly: ${made.stderr}\n`);
+    }
+  } finally {
+    server.close();
+    rmSync(home, { recursive: true, force: true });
+    rmSync(maker, { force: true });
+  }
+}
