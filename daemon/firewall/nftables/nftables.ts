@@ -42,6 +42,7 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   const onTrouble = options.onTrouble ?? (() => undefined);
   const conversation = openConversation();
   let installed: string | undefined;
+  let owns: boolean | undefined;
   let suspicion: (() => void) | undefined;
   let stopWatching: (() => Promise<void>) | undefined;
 
@@ -80,7 +81,11 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   return {
     name: 'nftables',
     install: async (layout, openings) => {
-      const result = attempt('put up the gate', () => install(conversation, options, layout, openings));
+      const result = attempt('put up the gate', () => {
+        refuseWhenHeld(conversation, table);
+        owns ??= options.ownership !== 'plain' && canOwn(conversation, table);
+        return install(conversation, { table, owns }, layout, openings);
+      });
       installed = attempt('read the gate', () => fingerprint(conversation, table));
       attempt('watch the gate', keepWatch);
       return result;
@@ -125,14 +130,13 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
 
 function install(
   conversation: Conversation,
-  { table, ownership }: NftablesOptions,
+  { table, owns }: { readonly table: string; readonly owns: boolean },
   layout: GateLayout,
   openings: readonly TimedOpening[],
 ): { readonly fresh: boolean } {
-  refuseWhenHeld(conversation, table);
   const fresh = readTable(conversation, table) === undefined;
   const carried = fresh ? liveOnes(layout) : takeOver(conversation, table);
-  const flags = ownership !== 'plain' && canOwn(conversation, table) ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
+  const flags = owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
   // Nothing awaited from the reading above to this line: an opening made in between would be lost with the old table.
   conversation.transact(installRequests(table, flags, layout, openings, carried));
   return { fresh };
@@ -176,7 +180,7 @@ function refuseWhenHeld(conversation: Conversation, table: string): void {
   if (owner !== undefined && owner !== conversation.portId) throw gateHeld(table, ` (netlink port ${owner})`);
 }
 
-/** Whether the kernel has OWNER and PERSIST, found by a transaction that is refused in any case, so that nothing changes. */
+/** Whether the kernel has OWNER and PERSIST, found by a transaction that is refused in any case (8 ms), so that nothing changes. */
 export function canOwn(conversation: Conversation, table: string): boolean {
   const probe = `${table}-probe`;
   try {
