@@ -4,7 +4,7 @@ import { keyId } from '../protocol/identity.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
 import { ClockWatch } from './clock-watch.ts';
-import { CommandError } from './command-error.ts';
+import { CommandError, type ExitCode } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import type { Observer } from './decision.ts';
 import { type Firewall, FirewallError, type GateLayout, type Sieve } from './firewall/firewall.ts';
@@ -199,8 +199,11 @@ function fixedDifferences(running: Config, next: Config): readonly string[] {
     .map(([key]) => `a change of "${key}" needs a restart: until then the old value holds`);
 }
 
+/** A host that cannot run the backend is a wrong configuration; all else that the kernel refuses did not work. */
+const EXIT_OF: Readonly<Record<string, ExitCode>> = { NO_PERMISSION: 3, KERNEL_TOO_OLD: 2, NATIVE_MISSING: 2 };
+
 /** For the caller that turns a refusal of the kernel into an end of the command. */
 export function asCommandError(error: unknown): unknown {
   if (!(error instanceof FirewallError)) return error;
-  return new CommandError(error.code === 'EPERM' ? 3 : error.code === 'nft-missing' ? 2 : 1, `${error.message}: ${error.cure}`);
+  return new CommandError(EXIT_OF[error.code] ?? 1, `${error.message}: ${error.cure}`);
 }
