@@ -1,4 +1,4 @@
-// Packs the client, because starting is most of what `knock` spends its time on (docs/decisions/020-client-bundle.md).
+// Packs the client, because starting is most of what `knock` spends its time on (docs/decisions/040-client-start.md).
 // Decides only how it is packed: dist/client/main.js does the same, more slowly.
 //
 //   knock.cjs            what users run: finds its body, and V8's code for it
