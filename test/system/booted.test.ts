@@ -1,0 +1,226 @@
+// Postern as a service on a booted Debian: its units, its sandbox, its boot order, and what stops and crashes of it leave behind.
+//
+//   machine (systemd-nspawn)                 namespace "outside"
+//   posternd, a TCP service on 2222   eth0 ------- eth0   knock
+//                               10.98.0.1         10.98.0.2
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { Running } from '../lab/process.ts';
+import { waitFor } from '../lab/wait.ts';
+import { Machine, whyNoMachine } from './machine.ts';
+import { FROM_OUTSIDE, INSIDE, installPackage, plugIn, setUp } from './postern-machine.ts';
+
+const CONFIG = `
+server_key: host_ed25519
+protect: [tcp/2222]
+services: { shell: tcp/2222 }
+rules: rules.d
+state: /var/lib/postern
+control: /run/postern/control.sock
+`;
+const rules = (key: string) => `
+name: people
+clients:
+  - { name: alice, key: ${key} }
+allow:
+  - { services: [shell], ttl: 10m, max_ttl: 10m }
+`;
+// Asks the kernel directly: a unit between the network's gate and the network itself.
+const EARLY = `
+[Unit]
+DefaultDependencies=no
+After=network-pre.target
+Before=network.target sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c '/usr/sbin/nft list table inet postern >/run/early 2>&1'
+[Install]
+WantedBy=sysinit.target
+`;
+const LISTEN = "require('net').createServer((s)=>s.on('error',()=>0).end('hello')).listen(2222,'0.0.0.0',()=>console.log('listening'))";
+
+const reason = whyNoMachine();
+
+describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, timeout: 600_000 }, () => {
+  let machine: Machine;
+  let service: Running | undefined;
+
+  before(async () => {
+    machine = await Machine.create();
+    await installPackage(machine);
+    await machine.boot();
+    await setUp(machine, CONFIG, rules);
+    // The watchdog in seconds rather than half a minute, so that the test of a hung daemon is short.
+    await put('/etc/systemd/system/posternd.service.d/test.conf', '[Service]\nWatchdogSec=3\n');
+    await put('/etc/systemd/system/early.service', EARLY);
+    await machine.exec(['systemctl', 'daemon-reload']);
+    await machine.exec(['systemctl', 'enable', '--quiet', 'nftables', 'early']);
+    await connectAndListen();
+  });
+
+  after(async () => {
+    service?.kill('SIGKILL');
+    await machine?.destroy();
+  });
+
+  async function put(path: string, text: string): Promise<void> {
+    await machine.exec(['mkdir', '-p', join(path, '..')]);
+    writeFileSync(join(machine.root, path), text);
+  }
+
+  async function connectAndListen(): Promise<void> {
+    await plugIn(machine);
+    service = new Running([...machine.entry(), 'node', '-e', LISTEN]);
+    await service.waitForOutput(/listening/);
+  }
+
+  async function stdout(...argv: string[]): Promise<string> {
+    return (await machine.exec(argv)).stdout.trim();
+  }
+
+  const property = async (unit: string, name: string) => stdout('systemctl', 'show', '-P', name, unit);
+  const mainPid = async () => Number(await property('posternd', 'MainPID'));
+  /** Never 0: `kill 0` would end the whole test run. */
+  async function signalDaemon(signal: string): Promise<number> {
+    const pid = await mainPid();
+    assert.ok(pid > 1, await journal());
+    await machine.exec(['kill', `-${signal}`, String(pid)]);
+    return pid;
+  }
+
+  /** A TCP connection from outside that gets its greeting. */
+  async function isOpen(): Promise<boolean> {
+    const script = `const s=require('net').connect(2222,'${INSIDE}');s.on('data',()=>process.exit(0));s.on('error',()=>process.exit(1));setTimeout(()=>process.exit(2),1000)`;
+    return (await machine.exec([...FROM_OUTSIDE, 'node', '-e', script], { mayFail: true })).code === 0;
+  }
+
+  async function knock(...options: string[]): Promise<string> {
+    const key = readFileSync(join(machine.root, 'etc/postern/host_ed25519.pub'), 'utf8').trim();
+    const argv = [...FROM_OUTSIDE, 'knock', INSIDE, 'tcp/2222', '--server-key', key, '-i', '/root/.config/knock/id_ed25519', ...options];
+    const { code, stdout, stderr } = await machine.exec(argv, { mayFail: true });
+    assert.equal(code, 0, `${stdout}${stderr}${await journal()}`);
+    return stdout;
+  }
+
+  const journal = async () => stdout('journalctl', '-u', 'posternd', '-u', 'postern-gate', '-o', 'cat', '--no-pager', '-n', '40');
+
+  /** Waits until systemd has a daemon that said READY, other than `before`. */
+  async function newDaemon(before: number): Promise<number> {
+    return waitFor(
+      async () => {
+        const pid = await mainPid();
+        return pid !== 0 && pid !== before && (await property('posternd', 'SubState')) === 'running' && pid;
+      },
+      { deadlineMs: 20_000, intervalMs: 50, what: 'a new daemon' },
+    );
+  }
+
+  it('installs by the commands of docs/install.md, and check finds nothing that keeps it from starting', async () => {
+    assert.equal(await isOpen(), true, 'the service answers before there is a gate');
+    const { code, stdout, stderr } = await machine.exec(['posternd', 'check'], { mayFail: true });
+    assert.equal(code, 0, stdout + stderr);
+  });
+
+  it('reaches READY in its whole sandbox, as its own user with CAP_NET_ADMIN alone, and closes the port', async () => {
+    const { code } = await machine.exec(['systemctl', 'enable', '--now', 'posternd'], { mayFail: true });
+    assert.equal(code, 0, await journal());
+    assert.equal(await property('postern-gate', 'ActiveState'), 'active');
+    assert.equal(await isOpen(), false);
+    const status = await stdout('cat', `/proc/${await mainPid()}/status`);
+    const [, uid] = /^Uid:\t(\d+)/m.exec(status) ?? [];
+    assert.equal(uid, await stdout('id', '-u', 'postern'));
+    assert.match(status, /^CapEff:\t0000000000001000$/m);
+    assert.match(status, /^CapBnd:\t0000000000001000$/m);
+    assert.match(status, /^CapAmb:\t0000000000000000$/m, 'children inherit nothing');
+    assert.match(status, /^NoNewPrivs:\t1$/m);
+    assert.match(status, /^Seccomp:\t2$/m);
+    assert.match(await journal(), /nflog/);
+  });
+
+  it('listens on nothing but its control socket', async () => {
+    assert.doesNotMatch(await stdout('ss', '-lntupH'), /62201|posternd/);
+    assert.equal(await stdout('stat', '-c', '%U:%G %a', '/run/postern/control.sock'), 'postern:postern 660');
+  });
+
+  it('opens the port for who knocks', async () => {
+    assert.match(await knock(), /open after/);
+    assert.equal(await isOpen(), true);
+  });
+
+  it('keeps the grant when it is restarted', async () => {
+    const before = await mainPid();
+    await machine.exec(['systemctl', 'restart', 'posternd']);
+    assert.notEqual(await mainPid(), before);
+    assert.equal(await isOpen(), true);
+    assert.match(await stdout('posternd', 'grants'), /alice/);
+  });
+
+  it('tells systemctl reload when the new rules are wrong, and keeps the old ones', async () => {
+    const path = join(machine.root, 'etc/postern/rules.d/people.yaml');
+    const good = readFileSync(path, 'utf8');
+    writeFileSync(path, `${good}  - { services: [shell], ttl: never }\n`);
+    assert.notEqual((await machine.exec(['systemctl', 'reload', 'posternd'], { mayFail: true })).code, 0);
+    assert.match(await journal(), /people\.yaml:\d+:\d+/);
+    writeFileSync(path, good);
+    await machine.exec(['systemctl', 'reload', 'posternd']);
+    assert.equal(await isOpen(), true);
+  });
+
+  it('is started again after kill -9, with its grants', async () => {
+    const before = await signalDaemon('KILL');
+    assert.equal(await isOpen(), true, 'the kernel keeps the door');
+    await newDaemon(before);
+    assert.match(await stdout('posternd', 'grants'), /alice/);
+    assert.match(await knock(), /open after/);
+  });
+
+  it('is killed and started again when it hangs', async () => {
+    const before = await signalDaemon('STOP');
+    await newDaemon(before);
+    assert.match(await stdout('posternd', 'grants'), /alice/);
+  });
+
+  it('follows nftables.service, which flushes the ruleset', async () => {
+    await machine.exec(['systemctl', 'restart', 'nftables']);
+    assert.match(await stdout('nft', 'list', 'set', 'inet', 'postern', 'grants4'), /10\.98\.0\.2/);
+    await machine.exec(['systemctl', 'reload', 'nftables']);
+    assert.equal(await isOpen(), true);
+    assert.equal(await property('posternd', 'ActiveState'), 'active');
+  });
+
+  it('leaves the gate closed when both units are stopped', async () => {
+    await machine.exec(['posternd', 'revoke', 'alice']);
+    await machine.exec(['systemctl', 'stop', 'posternd', 'postern-gate']);
+    assert.equal(await isOpen(), false);
+    await machine.exec(['systemctl', 'stop', 'nftables']);
+    await machine.exec(['systemctl', 'start', 'nftables', 'posternd']);
+    assert.equal(await isOpen(), false);
+    assert.match(await knock(), /open after/);
+  });
+
+  it('has the gate up before the network at the next boot, and takes a fresh knock at once after a clean stop', async () => {
+    service?.kill('SIGKILL');
+    await machine.shutDown();
+    await machine.boot();
+    assert.match(await stdout('cat', '/run/early'), /chain gate/);
+    const [gateUp = 0, networkPre = 0] = (
+      await Promise.all(['postern-gate.service', 'network-pre.target'].map((unit) => property(unit, 'ActiveEnterTimestampMonotonic')))
+    ).map(Number);
+    assert.ok(gateUp > 0 && gateUp <= networkPre, `${gateUp} ${networkPre}`);
+    await connectAndListen();
+    assert.equal(await isOpen(), false, 'grants end with the boot');
+    assert.match(await knock(), /open after/);
+  });
+
+  it('starts by itself after the power was cut, says what that means, and stays closed', async () => {
+    service?.kill('SIGKILL');
+    await machine.cutPower();
+    await machine.boot();
+    assert.equal(await property('posternd', 'ActiveState'), 'active');
+    assert.match(await journal(), /the machine went down without stopping the daemon/);
+    await connectAndListen();
+    assert.equal(await isOpen(), false);
+  });
+});
