@@ -9,11 +9,13 @@ export type Assessment = {
    * `corrupt`: marks of any window may be missing.
    */
   readonly verdict: 'sound' | 'unclean' | 'corrupt';
+  /** Marks were written to the other place's file when this one was last used. */
+  readonly isElsewhere: boolean;
   /** For a message; empty when sound. */
   readonly why: string;
   /** Barred by an earlier start, and still to be barred. */
   readonly bars: readonly WindowRange[];
-  /** To be barred because of the verdict. */
+  /** To be barred unless nothing is missing. */
   readonly exposed: readonly WindowRange[];
   readonly sequence: number;
   readonly ageMinutes: number;
@@ -81,9 +83,10 @@ export async function assessLedger(file: LedgerFile, bootId: Uint8Array, visitor
   const verdict = fault !== undefined ? 'corrupt' : isWhole ? 'sound' : 'unclean';
   return {
     verdict,
+    isElsewhere: status?.state === 'elsewhere',
     why: fault ?? (verdict === 'unclean' ? 'the machine went down without stopping the daemon' : ''),
     bars,
-    exposed: verdict === 'sound' ? [] : statuses.flatMap((one) => one?.exposed ?? []),
+    exposed: statuses.flatMap((one) => one?.exposed ?? []),
     sequence: status?.sequence ?? 0,
     ageMinutes: status?.ageMinutes ?? 0,
     oldestAgeMinutes: oldest,

@@ -26,6 +26,7 @@ export const EXPOSED_MAX = 9;
 const RECORD = { kind: 0, slot: 1, window: 4, pair: 8, last: 8, age: 24, crc: 28 } as const;
 const SLOT = { sequence: 0, state: 4, ranges: 5, bootId: 8, age: 24, durable: 28, exposed: 32 } as const;
 
+const STATES = ['running', 'clean', 'elsewhere'] as const;
 const KIND_MARK = 1;
 const KIND_BAR = 2;
 const KIND_PROBE = 3;
@@ -33,7 +34,8 @@ const KIND_PROBE = 3;
 /** What the ledger knew when it last wrote to the disk and waited: enough to decide after a crash what may be missing. */
 export type Status = {
   readonly sequence: number;
-  readonly state: 'running' | 'clean';
+  /** `elsewhere`: running, and marks are in the other place's file too, which must be there. */
+  readonly state: (typeof STATES)[number];
   /** SHA-256 of the kernel's boot id, cut. */
   readonly bootId: Uint8Array;
   /** Windows whose marks may be missing from the disk while this status is the newest one there: those that are open. */
@@ -78,7 +80,7 @@ export function headerFault(bytes: Buffer): string | undefined {
 export function encodeStatus(status: Status): Buffer {
   const bytes = Buffer.alloc(SLOT_BYTES);
   bytes.writeUInt32BE(status.sequence, SLOT.sequence);
-  bytes.writeUInt8(status.state === 'clean' ? 2 : 1, SLOT.state);
+  bytes.writeUInt8(STATES.indexOf(status.state) + 1, SLOT.state);
   bytes.set(status.bootId, SLOT.bootId);
   const exposed = status.exposed.slice(-EXPOSED_MAX);
   bytes.writeUInt8(exposed.length, SLOT.ranges);
@@ -94,12 +96,12 @@ export function encodeStatus(status: Status): Buffer {
 /** Undefined when the bytes are torn or damaged. */
 export function decodeStatus(bytes: Buffer): Status | undefined {
   if (bytes.length < SLOT_BYTES || !isSealed(bytes)) return undefined;
-  const state = bytes.readUInt8(SLOT.state);
+  const state = STATES[bytes.readUInt8(SLOT.state) - 1];
   const ranges = bytes.readUInt8(SLOT.ranges);
-  if ((state !== 1 && state !== 2) || ranges > EXPOSED_MAX) return undefined;
+  if (state === undefined || ranges > EXPOSED_MAX) return undefined;
   return {
     sequence: bytes.readUInt32BE(SLOT.sequence),
-    state: state === 2 ? 'clean' : 'running',
+    state,
     bootId: Uint8Array.from(bytes.subarray(SLOT.bootId, SLOT.bootId + 16)),
     exposed: Array.from({ length: ranges }, (_, index) => ({
       first: bytes.readUInt32BE(SLOT.exposed + index * 8),

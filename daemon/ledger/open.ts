@@ -82,8 +82,8 @@ export async function openLedger(options: LedgerOptions): Promise<{ readonly led
     const runtime = await find(runtimePath, bootId, held);
     const problems: Problem[] = [];
 
-    const loss = lossOf(state, statePath) ?? (runtime.kind === 'absent' ? undefined : lossOf(runtime, runtimePath));
-    const newBars = [...exposedOf(state), ...exposedOf(runtime), ...(loss === undefined ? [] : [options.acceptable])];
+    const loss = lossOf(state, statePath) ?? (runtime.kind === 'absent' ? leftBehind(state, runtimePath) : lossOf(runtime, runtimePath));
+    const newBars = loss === undefined ? [] : [...exposedOf(state), ...exposedOf(runtime), options.acceptable];
     const bars = mergeRanges([...barsOf(state), ...barsOf(runtime), ...newBars]);
     if (loss !== undefined) problems.push(loss);
 
@@ -165,28 +165,38 @@ async function find(path: string, bootId: Uint8Array, held: HeldMarks): Promise<
   }
 }
 
+const SHUT = 'knocks of the last few minutes stay dead, so fresh ones may take up to a few minutes to be accepted';
+
+function warning(message: string, cure: string): Problem {
+  return { severity: 'warning', place: undefined, message, cure };
+}
+
 /** Undefined: every mark that was ever made is there. */
 function lossOf(found: FoundLedger, path: string): Problem | undefined {
-  const warning = (message: string, cure: string): Problem => ({ severity: 'warning', place: undefined, message, cure });
-  const shut = 'knocks of the last few minutes stay dead, so fresh ones may take up to a few minutes to be accepted';
   if (found.kind === 'absent')
     return warning(
-      `the replay ledger ${path} is missing, a new one is begun: ${shut}`,
+      `the replay ledger ${path} is missing, a new one is begun: ${SHUT}`,
       'restore it only together with its server key; `posternd init` makes the first one',
     );
   if (found.kind === 'unusable')
     return warning(
-      `the replay ledger ${path} cannot be used (${found.why}), a new one is begun: ${shut}`,
+      `the replay ledger ${path} cannot be used (${found.why}), a new one is begun: ${SHUT}`,
       'look at the disk; the old file is kept beside it',
     );
   if (found.assessment.verdict === 'corrupt') {
     return warning(
-      `the replay ledger ${path} is damaged (${found.assessment.why}); what is readable is kept: ${shut}`,
+      `the replay ledger ${path} is damaged (${found.assessment.why}); what is readable is kept: ${SHUT}`,
       'look at the disk; the old file is kept beside it',
     );
   }
-  if (found.assessment.verdict === 'unclean') return warning(`${found.assessment.why} (${path}): ${shut}`, 'nothing needs to be done');
+  if (found.assessment.verdict === 'unclean') return warning(`${found.assessment.why} (${path}): ${SHUT}`, 'nothing needs to be done');
   return undefined;
+}
+
+/** The disk was full, and what went to the runtime folder instead is gone: with a reboot, or because somebody emptied it. */
+function leftBehind(state: FoundLedger, runtimePath: string): Problem | undefined {
+  if (state.kind !== 'found' || !state.assessment.isElsewhere) return undefined;
+  return warning(`marks of the replay ledger that were in ${runtimePath} are gone: ${SHUT}`, 'see that the state folder can be written');
 }
 
 function barsOf(found: FoundLedger): readonly WindowRange[] {

@@ -189,7 +189,7 @@ export class MarkPlaces {
         return isKept;
       },
       added: this.#barRecords(),
-      status: (durable) => this.#status(durable),
+      status: (durable) => ({ ...this.#status(durable), state: 'running' }),
       aside: this.#parts.isStateSound || this.#isStateSuspect === false ? undefined : freeAside(this.#parts.statePath),
       onPlaced: (file) => {
         this.#state?.close();
@@ -203,11 +203,14 @@ export class MarkPlaces {
   }
 
   #leaveRuntime(): void {
-    this.#runtime?.remove();
-    this.#runtime?.close();
+    const runtime = this.#runtime;
     this.#runtime = undefined;
     this.#stateFault = '';
     this.#moveTo('state');
+    // In this order: interrupted in between, the next start finds marks twice rather than misses a file.
+    this.#noteWhere();
+    runtime?.remove();
+    runtime?.close();
   }
 
   async #saveStatus(): Promise<boolean> {
@@ -258,6 +261,15 @@ export class MarkPlaces {
     return file;
   }
 
+  // So that the next start misses the runtime folder's file if it is gone by then.
+  #noteWhere(): void {
+    try {
+      this.#state?.writeStatus(this.#status(this.#state.count));
+    } catch {
+      // A disk that takes nothing at all: what that means stands in docs/ledger.md.
+    }
+  }
+
   #barRecords(): LedgerRecord[] {
     return this.#parts.bars.map((range) => ({ kind: 'bar', range, ageMinutes: this.#parts.ageMinutes() }));
   }
@@ -265,12 +277,21 @@ export class MarkPlaces {
   #status(durableRecords: number): Status {
     this.#sequence++;
     const { bootId, ageMinutes } = this.#parts;
-    return { sequence: this.#sequence, state: 'running', bootId, exposed: this.#exposed, ageMinutes: ageMinutes(), durableRecords };
+    return {
+      sequence: this.#sequence,
+      state: this.#place === 'state' ? 'running' : 'elsewhere',
+      bootId,
+      exposed: this.#exposed,
+      ageMinutes: ageMinutes(),
+      durableRecords,
+    };
   }
 
   #moveTo(place: LedgerHealth['place']): void {
     if (place === this.#place) return;
+    const isLeaving = this.#place === 'state';
     this.#place = place;
+    if (isLeaving) this.#noteWhere();
     this.#parts.report(place === 'state' ? 'the replay ledger is written to the state folder again' : `replay ledger: ${this.note()}`);
   }
 }

@@ -148,6 +148,13 @@ describe('replay ledger on a disk that cannot be written', { skip: needsRoot }, 
     assert.equal(killed.mark(markOf(5001, NOW + 3)), 'marked');
     await killed.close();
 
+    // Somebody empties the runtime folder, or it went with a container: the kernel has not rebooted, but marks are missing.
+    const { ledger: emptied, problems: emptiedProblems } = await openIn(crashCopy(ground, true), { now: NOW - 1000 });
+    assert.match(emptiedProblems[0]?.message ?? '', /marks of the replay ledger that were in .* are gone/);
+    await emptied.openWindows(around(NOW + 1));
+    assert.equal(emptied.mark(markOf(5000, NOW + 3)), 'window-closed');
+    await emptied.close();
+
     // The runtime folder is gone; that NOW + 3 was open stands on the full disk, where it needed no room.
     const { ledger: rebooted } = await openIn(crashCopy(ground, true), { boot: 'boot-2', now: NOW - 1000 });
     await rebooted.openWindows(around(NOW + 1));
