@@ -1,6 +1,6 @@
 // The daemon's end of the control socket: reads one request a line, lets `answer` decide, writes one reply a line.
 import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { createConnection, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { CommandError } from '../command-error.ts';
 import { type Reply, Request } from './messages.ts';
@@ -13,14 +13,24 @@ const IDLE_MS = 10_000;
 
 export type Answer = (request: Request) => Promise<unknown>;
 
+export type ControlServer = {
+  /** Listens no more and hangs up on everybody: no peer can keep the daemon from stopping. */
+  readonly close: () => Promise<void>;
+};
+
 /**
  * Listens on a UNIX socket, mode 0660, owned by `groupId` where that is given; whoever may connect may command.
  * A socket that a dead daemon left is replaced; one that answers is not (CommandError).
  */
-export async function serveControl(path: string, groupId: number | undefined, answer: Answer): Promise<Server> {
+export async function serveControl(path: string, groupId: number | undefined, answer: Answer): Promise<ControlServer> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   await clearStale(path);
-  const server = createServer((socket) => converse(socket, answer));
+  const peers = new Set<Socket>();
+  const server = createServer((socket) => {
+    peers.add(socket);
+    socket.once('close', () => peers.delete(socket));
+    converse(socket, answer);
+  });
   server.maxConnections = MAX_CONNECTIONS;
   // Created closed to all others, then opened to the group: never the other way round.
   const before = process.umask(0o177);
@@ -41,7 +51,13 @@ export async function serveControl(path: string, groupId: number | undefined, an
     chownSync(path, -1, groupId);
     chmodSync(path, 0o660);
   }
-  return server;
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const peer of peers) peer.destroy();
+      }),
+  };
 }
 
 async function clearStale(path: string): Promise<void> {

@@ -1,14 +1,14 @@
 // The control socket over a real UNIX socket: who may talk, what is refused, and that a bad peer hurts nobody.
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createConnection, type Server } from 'node:net';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CommandError } from '../../daemon/command-error.ts';
 import { askDaemon, NotRunning } from '../../daemon/control/ask.ts';
 import { GrantsReport } from '../../daemon/control/messages.ts';
-import { type Answer, serveControl } from '../../daemon/control/server.ts';
+import { type Answer, type ControlServer, serveControl } from '../../daemon/control/server.ts';
 
 function socketPath(context: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'postern-control-'));
@@ -16,7 +16,7 @@ function socketPath(context: TestContext): string {
   return join(folder, 'control.sock');
 }
 
-async function serve(context: TestContext, answer: Answer): Promise<{ readonly path: string; readonly server: Server }> {
+async function serve(context: TestContext, answer: Answer): Promise<{ readonly path: string; readonly server: ControlServer }> {
   const path = socketPath(context);
   const server = await serveControl(path, undefined, answer);
   context.after(() => server.close());
@@ -77,7 +77,7 @@ test('a socket that a dead daemon left is replaced, one that answers is not, a f
     serveControl(path, undefined, async () => ({})),
     { exitCode: 1, message: /another posternd answers/ },
   );
-  await new Promise((resolve) => server.close(resolve));
+  await server.close();
   const file = `${path}.file`;
   writeFileSync(file, '');
   await assert.rejects(
@@ -108,4 +108,15 @@ test('without permission the command names the group', {
   context.after(() => process.seteuid?.(0));
   await assert.rejects(askDaemon(path, { command: 'status' }, GrantsReport), { exitCode: 3, message: /join the group/ });
   process.seteuid?.(0);
+});
+
+test('a peer that keeps its connection busy cannot keep the daemon from stopping', async (context) => {
+  const { path, server } = await serve(context, async () => ({ grants: [] }));
+  const peer = createConnection(path);
+  const gone = new Promise((resolve) => peer.once('close', resolve));
+  peer.on('error', () => undefined);
+  peer.write('{"command":"grants"}\n');
+  await new Promise((resolve) => peer.once('data', resolve));
+  await server.close();
+  await gone;
 });
