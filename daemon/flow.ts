@@ -24,7 +24,7 @@ export type FlowOptions = {
   readonly clock: Clock;
   readonly observe: Observer;
   /** The kernel refused an opening: look after the gate, then resolve. */
-  readonly repair: () => Promise<void>;
+  readonly repair: () => Promise<unknown>;
 };
 
 export class Flow {
@@ -56,7 +56,7 @@ export class Flow {
       return;
     }
     const knock = opened.value;
-    const step = knock.body.action.kind === 'close' ? await this.#close(knock, now) : await this.#open(knock, now);
+    const step = knock.body.action.kind === 'close' ? await this.#close(knock, now) : await this.#open(knock);
     if (!step.pass) this.#tellDrop(step, datagram, knock.peer);
   }
 
@@ -72,9 +72,20 @@ export class Flow {
     return pass(undefined);
   }
 
-  async #open(knock: FreshKnock, now: UnixMs): Promise<Step<undefined>> {
-    const { body, peer, datagram } = knock;
-    const { grants, observe, repair } = this.#options;
+  async #open(knock: FreshKnock): Promise<Step<undefined>> {
+    const first = this.#grant(knock, knock.peer);
+    if (first.pass || first.reason !== 'firewall' || !this.#gateIsUp()) return first;
+    // The table may just have been flushed by somebody. Once it is back, this knock need not be lost. Meanwhile a close may have come (P16a),
+    // or a reload: everything is decided anew.
+    await this.#options.repair();
+    const peer = this.#peers.get(knock.peer.id);
+    return peer === undefined ? first : this.#grant(knock, peer);
+  }
+
+  /** Decides and grants without a pause in between. */
+  #grant({ body, datagram }: FreshKnock, peer: Peer): Step<undefined> {
+    const { grants, observe, clock } = this.#options;
+    const now = clock.wall();
     if (!this.#gateIsUp()) return drop('firewall', 'an administrator took the gate down: nothing is closed, so nothing is opened');
     const owner = ownerOf(peer);
     const authorized = authorize({
@@ -90,12 +101,7 @@ export class Flow {
     });
     if (!authorized.pass) return authorized;
     if (grants.isSuperseded(owner, authorized.value.address, body.sentAtMs)) return drop('superseded');
-    let granted = grants.grant(owner, authorized.value, body.sentAtMs);
-    if (!granted.pass) {
-      // The table may just have been flushed by somebody. Once it is back, this knock need not be lost.
-      await repair();
-      granted = grants.grant(owner, authorized.value, body.sentAtMs);
-    }
+    const granted = grants.grant(owner, authorized.value, body.sentAtMs);
     if (!granted.pass) return granted;
     const { address, services } = authorized.value;
     observe({

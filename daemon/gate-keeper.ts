@@ -20,6 +20,8 @@ export class GateKeeper {
   #wanted: 'up' | 'down' = 'down';
   #queue: Promise<unknown> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
+  #failures = 0;
+  #ended = false;
 
   constructor(layout: GateLayout, options: GateKeeperOptions) {
     this.#layout = layout;
@@ -31,43 +33,74 @@ export class GateKeeper {
   }
 
   /** Loads the gate with every live grant, then arms the tags. Throws FirewallError when the kernel refuses. */
-  up(layout: GateLayout = this.#layout): Promise<void> {
+  up(): Promise<void> {
     return this.#inTurn(async () => {
-      await this.#install(layout);
-      this.#layout = layout;
+      await this.#install(this.#layout);
       this.#wanted = 'up';
+    });
+  }
+
+  /** New rules. A gate that stands changes now, or this throws and nothing has changed; one that is down will be this one when it goes up. */
+  use(layout: GateLayout): Promise<void> {
+    return this.#inTurn(async () => {
+      const same = JSON.stringify(layout) === JSON.stringify(this.#layout);
+      if (this.#wanted === 'up' && !same) await this.#install(layout);
+      this.#layout = layout;
     });
   }
 
   /** Opens everything: only ever by an administrator's word. */
   down(): Promise<void> {
     return this.#inTurn(async () => {
+      const { sieve, firewall } = this.#options;
+      const before = this.#wanted;
       this.#wanted = 'down';
-      await this.#options.sieve.disarm();
-      await this.#options.firewall.remove();
-    });
-  }
-
-  /** Cheap when all is well. Repairs at once when not, and again until it succeeds: closed on every doubt. */
-  verify(): Promise<void> {
-    return this.#inTurn(async () => {
-      const { firewall, onEvent } = this.#options;
-      if (this.#wanted === 'down' || (await firewall.intact())) return;
-      onEvent('warn', 'the gate in the kernel is not ours any more (somebody flushed or changed the ruleset): loading it again');
+      await sieve.disarm();
       try {
-        await this.#install(this.#layout);
-        onEvent('info', 'the gate is back, with its live grants');
+        await firewall.remove();
       } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
-        onEvent('error', `the gate could not be loaded: ${error.message}: ${error.cure}; trying again in ${RETRY_MS / 1000} s`);
-        clearTimeout(this.#retry);
-        this.#retry = setTimeout(() => void this.verify(), RETRY_MS);
+        // It still stands, so it must go on hearing knocks.
+        this.#wanted = before;
+        if (before === 'up') await sieve.rearm();
+        throw error;
       }
     });
   }
 
-  end(): void {
+  /** Cheap when all is well. Repairs at once when not, and again until it succeeds: closed on every doubt. Never rejects for the kernel's refusals. */
+  verify(): Promise<void> {
+    return this.#inTurn(async () => {
+      const { firewall, onEvent } = this.#options;
+      try {
+        if (this.#wanted === 'down' || (await firewall.intact())) return;
+        onEvent('warn', 'the gate in the kernel is not ours any more (somebody flushed or changed the ruleset): loading it again');
+        await this.#install(this.#layout);
+        onEvent('info', 'the gate is back, with its live grants');
+        this.#failures = 0;
+      } catch (error) {
+        if (!(error instanceof FirewallError)) throw error;
+        this.#tryAgain(error);
+      }
+    });
+  }
+
+  /** From here on nothing touches the gate any more, whoever asks: it stays as it stands. */
+  end(): Promise<void> {
     clearTimeout(this.#retry);
+    const last = this.#inTurn(async () => clearTimeout(this.#retry));
+    this.#ended = true;
+    return last.then(() => undefined);
+  }
+
+  #tryAgain(error: FirewallError): void {
+    this.#failures += 1;
+    // The 1st, 2nd, 4th, 8th … time: a kernel that says no all night must not fill the log.
+    if ((this.#failures & (this.#failures - 1)) === 0) {
+      const { onEvent } = this.#options;
+      onEvent('error', `the gate could not be loaded: ${error.message}: ${error.cure}; trying again every ${RETRY_MS / 1000} s`);
+    }
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => void this.verify(), RETRY_MS);
   }
 
   async #install(layout: GateLayout): Promise<void> {
@@ -78,7 +111,8 @@ export class GateKeeper {
     await sieve.rearm();
   }
 
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    if (this.#ended) return this.#queue.then(() => undefined);
     const turn = this.#queue.then(work);
     this.#queue = turn.catch(() => undefined);
     return turn;

@@ -1,5 +1,6 @@
 // The daemon's parts tied together in the one direction of the flow; start, reload and stop in the order that keeps the door shut.
 import type { Logger } from 'pino';
+import { parseAddress } from '../protocol/address.ts';
 import { keyId } from '../protocol/identity.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
@@ -46,6 +47,7 @@ export class Postern {
   #peers: ReadonlyMap<string, Peer>;
   #rulesLoadedAtMs: number;
   #reloading: Promise<unknown> = Promise.resolve();
+  readonly #receiving = new Set<Promise<void>>();
 
   constructor(parts: PosternParts) {
     const { setup, firewall, ledger, clock, bootId, runtimeFolder, observe, log } = parts;
@@ -54,7 +56,11 @@ export class Postern {
     this.#rulesLoadedAtMs = clock.wall();
     this.#peers = pairPeers(setup.book, setup.secrets, new Map());
     const onTrouble = (why: string) => log.error(why);
-    this.grants = new GrantKeeper({ firewall, clock, runtimeFolder, bootId, observe, onTrouble });
+    const repair = async () => {
+      await this.gate.verify();
+      return this.gate.state();
+    };
+    this.grants = new GrantKeeper({ firewall, clock, runtimeFolder, bootId, observe, onTrouble, repair });
     this.#sieve = new SieveKeeper({
       tagBook: this.tagBook,
       ledger,
@@ -72,7 +78,7 @@ export class Postern {
       grants: this.grants,
       clock,
       observe,
-      repair: () => this.gate.verify(),
+      repair,
     });
     this.#clockWatch = new ClockWatch(clock);
   }
@@ -93,12 +99,22 @@ export class Postern {
   async start(): Promise<void> {
     this.#useRules();
     await this.gate.up();
+    // The rules may have changed while no daemon ran.
+    await this.#endOrphans();
     await this.#sieve.replacePeers(this.#peers);
+    const refusal = this.#sieve.refusal();
+    // A running daemon tries again; one that cannot hear anybody from the start had better say so and end.
+    if (refusal !== undefined) throw refusal;
     this.#parts.firewall.watch(() => void this.gate.verify());
   }
 
   receive(datagram: Datagram): Promise<void> {
-    return this.#flow.receive(datagram).catch((error: unknown) => this.#parts.log.error({ err: error }, 'a knock could not be worked off'));
+    const work = this.#flow
+      .receive(datagram)
+      .catch((error: unknown) => this.#parts.log.error({ err: error }, 'a knock could not be worked off'))
+      .finally(() => this.#receiving.delete(work));
+    this.#receiving.add(work);
+    return work;
   }
 
   /** Once a second: windows, clock steps, grants that are over. */
@@ -107,7 +123,7 @@ export class Postern {
     if (event.kind === 'step') {
       this.#parts.log.warn(`the clock moved by ${Math.round(event.byMs / 1000)} s: arming the tags of the windows that are acceptable now`);
       if (this.gate.state() === 'up') await this.#sieve.rearm();
-    } else if (event.kind === 'window' && this.gate.state() === 'up') {
+    } else if (event.kind === 'window' || this.#sieve.refusal() !== undefined) {
       await this.#sieve.refresh();
     }
     this.grants.sweep();
@@ -116,8 +132,13 @@ export class Postern {
   /** Finds out which one-shots were used: the kernel takes them without a word. Asks only when there are any. */
   async noteSpent(): Promise<void> {
     const candidates = this.grants.all().filter((grant) => grant.kind === 'once');
-    if (candidates.length === 0) return;
-    this.grants.noteSpent(candidates, await this.#parts.firewall.standing());
+    // Without a gate nothing stands, and nothing was spent.
+    if (candidates.length === 0 || this.gate.state() === 'down') return;
+    const standing = await this.#parts.firewall.standing().catch((error: unknown) => {
+      if (error instanceof FirewallError) return undefined;
+      throw error;
+    });
+    if (standing !== undefined) this.grants.noteSpent(candidates, standing);
   }
 
   /** Reads everything again. What is wrong changes nothing: the running rules stay, and the error names every problem. */
@@ -129,7 +150,9 @@ export class Postern {
 
   /** Ends what one of these names: a grant's id, a client's name, an address. */
   async revoke(who: string, keepSessions: boolean): Promise<readonly Grant[]> {
-    const matches = this.grants.all().filter((grant) => grant.id === who || grant.client === who || grant.address.text === who);
+    const parsed = parseAddress(who);
+    const address = parsed.ok ? parsed.value.text : undefined;
+    const matches = this.grants.all().filter((grant) => grant.id === who || grant.client === who || grant.address.text === address);
     if (matches.length === 0) {
       throw new CommandError(1, `no live grant has ${JSON.stringify(who)} as its id, client or address: "posternd grants" lists them`);
     }
@@ -137,29 +160,37 @@ export class Postern {
     return matches;
   }
 
-  /** The gate stays, with its grants. Disarm first, so that no tag is spent on a daemon that is gone. */
-  async stop(): Promise<void> {
-    this.gate.end();
-    if (this.gate.state() === 'up') await this.#sieve.disarm();
+  /** The first half of a stop: nobody knocks in vain on a daemon that is gone. What is on its way is still worked off. */
+  async disarm(): Promise<void> {
+    await this.gate.end();
+    await this.#sieve.disarm();
+  }
+
+  /** The second half, when the capture has handed over its last packet. The gate stays, with its grants. */
+  async end(): Promise<void> {
+    await Promise.all(this.#receiving);
     this.grants.end();
   }
 
   async #reload(): Promise<Reloaded> {
     const next = await readSetup(this.#setup.config.file);
-    const notes = fixedDifferences(this.#setup.config, next.config);
-    const config = { ...next.config, ...fixedParts(this.#setup.config) };
+    const notes = fixedDifferences(this.#fixedParts(this.#setup.config), this.#fixedParts(next.config));
+    const config = { ...next.config, ...this.#fixedParts(this.#setup.config) };
     const setup: Setup = { ...next, config };
     const peers = pairPeers(setup.book, setup.secrets, this.#peers);
-    const before = JSON.stringify(this.#layout(this.#setup, this.#peers));
-    const layout = this.#layout(setup, peers);
     // The kernel may refuse: then nothing else has changed yet.
-    if (this.gate.state() === 'up' && JSON.stringify(layout) !== before) await this.gate.up(layout);
+    await this.gate.use(this.#layout(setup, peers));
+    if (config.log.level !== this.#setup.config.log.level) this.#parts.log.level = config.log.level;
     this.#setup = setup;
     this.#peers = peers;
     this.#rulesLoadedAtMs = this.#parts.clock.wall();
     this.#useRules();
-    await this.#sieve.replacePeers(peers);
-    await this.#endOrphans();
+    // Who is out must be out whatever else fails.
+    try {
+      await this.#endOrphans();
+    } finally {
+      await this.#sieve.replacePeers(peers);
+    }
     return { clients: setup.book.clients.length, warnings: setup.warnings.map(formatProblem), notes };
   }
 
@@ -167,15 +198,25 @@ export class Postern {
     this.#flow.use(this.#setup.config, this.#peers, () => this.gate.state() === 'up');
   }
 
-  /** P39: a client that is gone, disabled or lost the key takes its own grants along, and nobody else's. */
+  /** P39: a client that is gone, disabled, expired or lost the key takes its own grants along, and nobody else's. */
   async #endOrphans(): Promise<void> {
+    const now = this.#parts.clock.wall();
+    const isOver = (expiresAtMs: number | undefined) => expiresAtMs !== undefined && expiresAtMs <= now;
     const holders = new Set(
       this.#setup.book.clients
-        .filter(({ enabled }) => enabled)
-        .flatMap((client) => client.keys.map((key) => `${client.name} ${keyId(key.publicKey)}`)),
+        .filter(({ enabled, expiresAtMs }) => enabled && !isOver(expiresAtMs))
+        .flatMap((client) => client.keys.filter((key) => !isOver(key.expiresAtMs)).map((key) => `${client.name} ${keyId(key.publicKey)}`)),
     );
     const orphans = this.grants.all().filter((grant) => !holders.has(`${grant.client} ${grant.key}`));
-    await this.grants.revoke(orphans, true, 'the rules do not know this client and key any more');
+    await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');
+  }
+
+  /** What a running daemon cannot change: it stands on these. */
+  #fixedParts(config: Config) {
+    const { state, control, table, nflogGroup, capture, firewall, clockToleranceMs } = config;
+    // A socket is bound to its port; a rule of the sieve is not.
+    const port = this.#parts.sieve.kind === 'log' ? {} : { port: config.port };
+    return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, ...port };
   }
 
   #layout(setup: Setup, peers: ReadonlyMap<string, Peer>): GateLayout {
@@ -184,18 +225,9 @@ export class Postern {
   }
 }
 
-/** What a running daemon cannot change: it stands on these. */
-function fixedParts(config: Config) {
-  const { state, control, table, nflogGroup, capture, firewall, clockToleranceMs } = config;
-  const udpPort = capture === 'udp' ? { port: config.port } : {};
-  return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, ...udpPort };
-}
-
-function fixedDifferences(running: Config, next: Config): readonly string[] {
-  const fixed = fixedParts(running);
-  const wanted: Record<string, unknown> = { ...fixedParts(next), ...('port' in fixed ? { port: next.port } : {}) };
-  return Object.entries(fixed)
-    .filter(([key, value]) => wanted[key] !== value)
+function fixedDifferences(running: Readonly<Record<string, unknown>>, next: Readonly<Record<string, unknown>>): readonly string[] {
+  return Object.entries(running)
+    .filter(([key, value]) => next[key] !== value)
     .map(([key]) => `a change of "${key}" needs a restart: until then the old value holds`);
 }
 

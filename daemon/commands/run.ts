@@ -44,6 +44,8 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
   clearAmbientCapabilities();
   const setup = await readSetup(options.config);
   const { config } = setup;
+  // From here on a signal ends the daemon in order, also one that comes while it starts.
+  const stopAsked = stopSignal();
   selfTest(systemClock.wall());
   const log = openLog({ level: config.log.level });
   const notify = openNotify(process.env, process.pid);
@@ -74,28 +76,42 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
     const early: { receive: Postern['receive'] } = { receive: async () => undefined };
     const chosen = await startCaptureFor(config, firewall, (datagram) => void early.receive(datagram), trouble);
-    undo.push(() => chosen.capture.stop());
+    const { capture } = chosen;
+    undo.push(() => capture.stop());
     const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
     early.receive = (datagram) => postern.receive(datagram);
-    undo.push(() => postern.stop());
+    // In this order, so that no tag is spent in vain and every knock that was let in is worked off and journaled.
+    undo.push(async () => {
+      await postern.disarm();
+      await capture.stop();
+      await postern.end();
+    });
 
     const startedAt = systemClock.monotonic();
     const captureWhy = chosen.sentence;
-    const answer = answering({ postern, firewall, ledger, capture: chosen.capture, captureWhy, counters, clock: systemClock, startedAt });
+    const answer = answering({ postern, firewall, ledger, capture, captureWhy, counters, clock: systemClock, startedAt });
     const control = await serveControl(config.control, groupId('postern'), answer);
-    undo.push(() => new Promise((resolve) => control.close(() => resolve())));
+    undo.push(() => control.close());
 
     await postern.start();
     log.info({ version: VERSION, gate: firewall.name, table: config.table, clients: postern.clientCount() }, `ready: ${chosen.sentence}`);
     notify.tell('READY=1');
-    undo.push(() => log.info('stopped; the gate stays closed'));
+    undo.push(() =>
+      log.info(postern.gate.state() === 'up' ? 'stopping; the gate stays closed' : 'stopping; the gate is DOWN and stays so'),
+    );
     undo.push(() => notify.tell('STOPPING=1'));
     undo.push(keepTime(postern, log, notify, tell.flush));
-    await untilStopped(postern, log, notify);
+    reloadOnHangup(postern, log, notify);
+    await stopAsked;
   } catch (error) {
     throw plain(error);
   } finally {
-    for (const step of undo.toReversed()) await step();
+    for (const step of undo.toReversed()) {
+      // One that fails must not keep the ledger from being closed, or the process from ending.
+      await Promise.resolve()
+        .then(step)
+        .catch((error: unknown) => log.error({ err: error }, 'a part could not be stopped in order'));
+    }
     log.flush();
   }
 }
@@ -149,7 +165,12 @@ function keepTime(
     postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
     flush();
   }, TICK_MS);
-  const verify = schedule(VERIFY_CRON, () => postern.gate.verify().then(() => postern.noteSpent()), { name: 'verify', noOverlap: true });
+  const look = async () => {
+    await postern.gate.verify();
+    await postern.noteSpent();
+  };
+  const failed = (error: unknown) => log.error({ err: error }, 'the gate could not be looked after');
+  const verify = schedule(VERIFY_CRON, () => look().catch(failed), { name: 'verify', noOverlap: true });
   // Only a turning event loop says that it is alive: a hung daemon is restarted, and the gate stays meanwhile.
   const watchdog = notify.watchdogMs === undefined ? undefined : setInterval(() => notify.tell('WATCHDOG=1'), notify.watchdogMs / 3);
   return async () => {
@@ -160,23 +181,27 @@ function keepTime(
   };
 }
 
-function untilStopped(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>): Promise<void> {
+/** Resolves at the first SIGTERM or SIGINT, a clean stop either way. A second one ends the process at once; the gate stays then too. */
+function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
-    process.on('SIGHUP', () => {
-      notify.tell(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
-      postern
-        .reload()
-        .then(({ clients, warnings, notes }) => {
-          for (const line of [...warnings, ...notes]) log.warn(line);
-          log.info({ clients }, 'reloaded');
-        })
-        .catch((error: unknown) => {
-          const lines = (error instanceof Error ? error.message : String(error)).split('\n');
-          for (const line of lines) log.error(`not reloaded, the old rules hold: ${line}`);
-        })
-        .finally(() => notify.tell('READY=1'));
-    });
+  });
+}
+
+function reloadOnHangup(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>): void {
+  process.on('SIGHUP', () => {
+    notify.tell(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
+    postern
+      .reload()
+      .then(({ clients, warnings, notes }) => {
+        for (const line of [...warnings, ...notes]) log.warn(line);
+        log.info({ clients }, 'reloaded');
+      })
+      .catch((error: unknown) => {
+        const lines = (error instanceof Error ? error.message : String(error)).split('\n');
+        for (const line of lines) log.error(`not reloaded, the old rules hold: ${line}`);
+      })
+      .finally(() => notify.tell('READY=1'));
   });
 }
 

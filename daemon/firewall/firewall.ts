@@ -38,7 +38,10 @@ export type Opening = {
   readonly sourcePort: number;
 };
 
-/** An opening and how long it shall still stand; under 1,000 ms it is left out. */
+/** Less than this is over before anybody could use it, and 0 would be for ever. */
+export const SHORTEST_OPENING_MS = 1000;
+
+/** An opening and how long it shall still stand; under SHORTEST_OPENING_MS it is left out. */
 export type TimedOpening = { readonly opening: Opening; readonly remainingMs: number };
 
 /** The same opening has the same text, whatever object it is: a map key. */

@@ -1,9 +1,9 @@
 // Who holds which opening for how long. The truth that the firewall is made to follow; it never talks to the firewall itself.
 import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
-import type { PortRange } from '../../protocol/ports.ts';
+import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
 import { type MonotonicMs, monotonicMs } from '../clock.ts';
-import { type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { type Opening, openingKey, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall/firewall.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 
 /** One service, open for one client at one address. */
@@ -25,11 +25,17 @@ export type Grant = {
   readonly deadlineMs: MonotonicMs;
 };
 
-/** What a change of the book means for the firewall. */
-export type Plan = {
-  readonly grants: readonly Grant[];
+/** What granting means for the firewall. */
+export type GrantPlan = { readonly grants: readonly Grant[]; readonly open: readonly TimedOpening[] };
+
+/** What ending means for the firewall. */
+export type EndPlan = {
+  /** These stand on, for the time that their other owners have. */
   readonly open: readonly TimedOpening[];
+  /** Nobody has the address and port any more: connections may be cut. */
   readonly shut: readonly Opening[];
+  /** Shut too, but somebody holds the same address and port by another kind of grant: a cut would end and bar that one's connections (P30b). */
+  readonly shutOnly: readonly Opening[];
 };
 
 /** The openings of a grant, ranges expanded to ports. */
@@ -83,7 +89,7 @@ export class GrantBook {
    * What granting would change; nothing changes until `put`. A repeated knock prolongs and never shortens (P25):
    * each opening stands until the last of its owners' deadlines.
    */
-  plan(owner: Owner, request: Authorized, sentAtMs: UnixMs, wall: UnixMs, now: MonotonicMs): Plan {
+  plan(owner: Owner, request: Authorized, sentAtMs: UnixMs, wall: UnixMs, now: MonotonicMs): GrantPlan {
     const grants = request.services.map((service): Grant => {
       const deadlineMs = monotonicMs(now + service.lifetimeSeconds * 1000);
       const twin = this.#twin(owner, request.address, service, now);
@@ -95,22 +101,34 @@ export class GrantBook {
       }
       return {
         ...twin,
-        ports: service.ports,
         sentAtMs: sentAtMs > twin.sentAtMs ? sentAtMs : twin.sentAtMs,
         deadlineMs: monotonicMs(Math.max(deadlineMs, twin.deadlineMs)),
       };
     });
     const changed = new Map(grants.map((grant) => [grant.id, grant]));
-    return { grants, open: this.#timed(grants.flatMap(openingsOf), changed, new Set(), now), shut: [] };
+    return { grants, open: this.#timed(grants.flatMap(openingsOf), changed, new Set(), now) };
   }
 
   /** What ending these grants would change: an opening that somebody else owns too stands for them (P30b), the rest is shut. */
-  planEnd(ending: readonly Grant[], now: MonotonicMs): Plan {
+  planEnd(ending: readonly Grant[], now: MonotonicMs): EndPlan {
     const gone = new Set(ending.map((grant) => grant.id));
     const openings = unique(ending.flatMap(openingsOf));
-    const open = this.#timed(openings, new Map(), gone, now);
+    // What is left for another owner may be too short to be set anew: shut, or it would stand for the time of the one that ends.
+    const open = this.#timed(openings, new Map(), gone, now).filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS);
     const kept = new Set(open.map(({ opening }) => openingKey(opening)));
-    return { grants: ending, open, shut: openings.filter((opening) => !kept.has(openingKey(opening))) };
+    const shut = openings.filter((opening) => !kept.has(openingKey(opening)));
+    const held = new Set(
+      [...new Map(ending.map(({ address }) => [address.text, address])).values()]
+        .flatMap((address) => this.at(address))
+        .filter((grant) => !gone.has(grant.id) && grant.deadlineMs > now)
+        .flatMap(openingsOf)
+        .map(doorKey),
+    );
+    return {
+      open,
+      shut: shut.filter((opening) => !held.has(doorKey(opening))),
+      shutOnly: shut.filter((opening) => held.has(doorKey(opening))),
+    };
   }
 
   put(grants: readonly Grant[]): void {
@@ -153,6 +171,8 @@ export class GrantBook {
         grant.client === owner.client &&
         grant.label === service.label &&
         grant.kind === service.kind &&
+        // A service may have been given other ports since: what is open under the old ones must stay known, to be ended.
+        samePorts(grant.ports, service.ports) &&
         grant.sourcePort === service.sourcePort &&
         grant.deadlineMs > now,
     );
@@ -194,6 +214,15 @@ function left(index: Map<string, Set<string>>, key: string, id: string): void {
   const ids = index.get(key);
   ids?.delete(id);
   if (ids?.size === 0) index.delete(key);
+}
+
+/** What connections go through, whatever kind of grant let them: a cut knows no more of them. */
+function doorKey({ address, protocol, port }: Opening): string {
+  return `${address.text} ${protocol} ${port}`;
+}
+
+function samePorts(one: readonly PortRange[], other: readonly PortRange[]): boolean {
+  return one.map(formatPortRange).join(' ') === other.map(formatPortRange).join(' ');
 }
 
 function unique(openings: readonly Opening[]): readonly Opening[] {

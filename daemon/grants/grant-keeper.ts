@@ -3,7 +3,7 @@ import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { Clock } from '../clock.ts';
 import type { Observer } from '../decision.ts';
-import { type Firewall, FirewallError, type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
@@ -24,6 +24,8 @@ export type GrantKeeperOptions = {
   readonly bootId: string;
   readonly observe: Observer;
   readonly onTrouble: (why: string) => void;
+  /** The kernel refused: look after the gate, and say how it stands then. `down`: an administrator took it down. Never rejects. */
+  readonly repair: () => Promise<'up' | 'down'>;
 };
 
 export class GrantKeeper {
@@ -132,14 +134,26 @@ export class GrantKeeper {
 
   async #end(ending: readonly Grant[], cut: boolean, kind: 'closed' | 'revoked', why: string): Promise<void> {
     if (ending.length === 0) return;
-    const { firewall, clock } = this.#options;
-    const plan = this.#book.planEnd(ending, clock.monotonic());
     this.#journal.drop(ending);
     this.#book.remove(ending);
-    // A shared opening now stands for its other owners' time alone; an own one goes.
-    if (plan.open.length > 0) firewall.open(plan.open);
-    await firewall.close(plan.shut satisfies readonly Opening[], cut);
+    try {
+      await this.#shut(ending, cut);
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+      // Without a gate nothing is open by us. One that was repaired does not hold these any more, but cuts nobody yet either.
+      if ((await this.#options.repair()) === 'up') await this.#shut(ending, cut);
+    }
     for (const grant of ending) this.#tell(kind, grant, why);
+  }
+
+  /** Makes the kernel follow the book, from which these are gone. One failing step never keeps the others from being done (P23). */
+  async #shut(ended: readonly Grant[], cut: boolean): Promise<void> {
+    const { firewall, clock } = this.#options;
+    const plan = this.#book.planEnd(ended, clock.monotonic());
+    // All three are begun before anything is waited for: no grant comes in between.
+    const steps = [async () => firewall.open(plan.open), () => firewall.close(plan.shut, cut), () => firewall.close(plan.shutOnly, false)];
+    const results = await Promise.allSettled(steps.map((step) => step()));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
   #rewrite(): void {

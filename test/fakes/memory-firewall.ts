@@ -1,5 +1,7 @@
 // A firewall in memory with the real interface: for tests of what the daemon asks for. That the kernel does it is tested elsewhere.
+
 import { type Firewall, FirewallError, type Opening, openingKey, type TimedOpening } from '../../daemon/firewall/firewall.ts';
+import { formatPortRange } from '../../protocol/ports.ts';
 
 export class MemoryFirewall {
   readonly openings = new Map<string, TimedOpening>();
@@ -9,6 +11,10 @@ export class MemoryFirewall {
   /** While set, the kernel refuses openings. */
   failing = false;
   present = false;
+  /** While set, the kernel refuses to arm tags. */
+  full = false;
+  /** What the last installed gate protects, as text. */
+  protected: readonly string[] = [];
 
   /** The openings that stand, as text. */
   keys(): readonly string[] {
@@ -22,8 +28,9 @@ export class MemoryFirewall {
   firewall(): Firewall {
     return {
       name: 'nftables',
-      install: async (_layout, openings) => {
+      install: async (layout, openings) => {
         this.installs += 1;
+        this.protected = layout.protect.map(formatPortRange);
         this.present = true;
         this.armed.clear();
         this.openings.clear();
@@ -33,10 +40,11 @@ export class MemoryFirewall {
       intact: async () => this.present,
       watch: () => undefined,
       open: (openings) => {
-        if (this.failing || !this.present) throw new FirewallError('ENOENT', 'there is no such table', 'load the gate');
+        this.#refuse(this.failing);
         this.#put(openings);
       },
       close: async (openings: readonly Opening[], cut: boolean) => {
+        this.#refuse();
         for (const opening of openings) {
           this.openings.delete(openingKey(opening));
           if (cut) this.cut.push(openingKey(opening));
@@ -44,12 +52,17 @@ export class MemoryFirewall {
       },
       standing: async () => [...this.openings.values()],
       arm: async (tags) => {
+        this.#refuse(this.full);
         for (const tag of tags) this.armed.add(Buffer.from(tag).toString('hex'));
       },
       disarm: async (tags) => {
+        this.#refuse();
         for (const tag of tags) this.armed.delete(Buffer.from(tag).toString('hex'));
       },
-      disarmAll: async () => this.armed.clear(),
+      disarmAll: async () => {
+        this.#refuse();
+        this.armed.clear();
+      },
       counters: async () => ({ knocks: 0, junk: 0, refused: 0, ended: 0 }),
       remove: async () => {
         this.present = false;
@@ -58,6 +71,11 @@ export class MemoryFirewall {
       },
       release: async () => undefined,
     };
+  }
+
+  /** As the kernel does without the table. */
+  #refuse(also = false): void {
+    if (also || !this.present) throw new FirewallError('GATE_MISSING', 'the gate is not there', 'load the gate');
   }
 
   #put(openings: readonly TimedOpening[]): void {

@@ -121,3 +121,41 @@ test('a gate that is loaded anew gets what lives, without one-shots that were sp
     [],
   );
 });
+
+test('P30b where another kind of grant stands for the same address and port, ending one cuts nothing', () => {
+  for (const kind of ['ending', 'bound', 'once'] as const) {
+    const book = new GrantBook();
+    const alice = grant(book, ALICE, request(ssh(600, { kind, sourcePort: kind === 'bound' ? 4000 : 0 })), 0).grants;
+    const bob = grant(book, BOB, request(ssh(60)), 0).grants;
+    const plan = book.planEnd(alice, monotonicMs(1000));
+    assert.deepEqual(plan.shut, []);
+    assert.deepEqual(
+      plan.shutOnly.map((opening) => opening.kind),
+      [kind],
+    );
+    book.remove(alice);
+    assert.equal(book.planEnd(bob, monotonicMs(1000)).shut.length, 1);
+    // Once bob's time is over, nothing spares the connections.
+    assert.equal(book.planEnd(alice, monotonicMs(61_000)).shut.length, 1);
+  }
+});
+
+test('ending a grant shuts an opening of which another owner has less than the kernel can be told', () => {
+  const book = new GrantBook();
+  const alice = grant(book, ALICE, request(ssh(600)), 0).grants;
+  grant(book, BOB, request(ssh(60)), 0);
+  const plan = book.planEnd(alice, monotonicMs(59_500));
+  assert.deepEqual(plan.open, []);
+  assert.equal(plan.shutOnly.length, 1);
+});
+
+test('a service that was given other ports is another grant: what is open under the old ones can still be ended', () => {
+  const book = new GrantBook();
+  grant(book, ALICE, request(ssh(600)), 0);
+  grant(book, ALICE, request(ssh(600, { ports: [{ protocol: 'tcp', first: 2222, last: 2222 }] })), 1000);
+  const plan = book.planEnd(book.all(), monotonicMs(2000));
+  assert.deepEqual(
+    plan.shut.map(({ port }) => port),
+    [22, 2222],
+  );
+});

@@ -1,5 +1,5 @@
 // Which requests make a gate, open it, close it. Pure: from what is wanted to one transaction.
-import type { GateCounters, GateLayout, Opening, TimedOpening } from '../firewall.ts';
+import { type GateCounters, type GateLayout, type Opening, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall.ts';
 import type { Element } from './element-list.ts';
 import {
   addElements,
@@ -17,9 +17,6 @@ import {
 import { CUT_TIMEOUT_MS, cutKeyBytes, cutSet, openingKeyBytes, openingSet, PROTECTED_SET, protectedKeyBytes, setSpecs } from './sets.ts';
 import { COUNTERS, gateChains } from './structure.ts';
 
-/** Less than this is over before anybody could use it, and 0 would be for ever. */
-const SHORTEST_MS = 1000;
-
 /** Elements by the name of their set, each once: the last one given counts. */
 type BySet = ReadonlyMap<string, readonly Element[]>;
 
@@ -36,7 +33,7 @@ function bySet(entries: readonly (readonly [set: string, element: Element])[]): 
 function openingElements(openings: readonly TimedOpening[]): BySet {
   return bySet(
     openings
-      .filter(({ remainingMs }) => remainingMs >= SHORTEST_MS)
+      .filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS)
       .map(({ opening, remainingMs }) => [
         openingSet(opening.kind, opening.address.family),
         { key: openingKeyBytes(opening), timeoutMs: Math.floor(remainingMs) },
@@ -50,7 +47,7 @@ function cutElements(openings: readonly Opening[]): BySet {
 
 /** Exactly these times from now, whatever stood before; and nothing of them is cut any more. */
 export function openRequests(table: string, openings: readonly TimedOpening[]): readonly Request[] {
-  const opened = openings.filter(({ remainingMs }) => remainingMs >= SHORTEST_MS);
+  const opened = openings.filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS);
   return [
     ...[...openingElements(opened)].flatMap(([set, elements]) => replaceElements(table, set, elements)),
     ...[...cutElements(opened.map(({ opening }) => opening))].flatMap(([set, elements]) =>

@@ -97,8 +97,12 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
     },
     open: (openings) => attempt('open', () => transact(conversation, openRequests(table, openings))),
     close: async (openings, cut) => {
-      attempt('close', () => transact(conversation, closeRequests(table, openings, cut)));
-      if (cut) await destroyAll(openings, onTrouble);
+      try {
+        attempt('close', () => transact(conversation, closeRequests(table, openings, cut)));
+      } finally {
+        // Also without a gate: who is thrown out goes.
+        if (cut) await destroyAll(openings, onTrouble);
+      }
     },
     standing: async () => attempt('read the grants', () => readOpenings(conversation, table)),
     arm: async (tags, timeoutMs) => {
