@@ -60,6 +60,10 @@ export class GrantBook {
   readonly #byClient = new Map<string, Set<string>>();
   #lastNumber = 0;
 
+  get size(): number {
+    return this.#grants.size;
+  }
+
   all(): readonly Grant[] {
     return [...this.#grants.values()];
   }

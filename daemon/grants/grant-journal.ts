@@ -1,8 +1,8 @@
 // Live grants on disk, so that a restart keeps them. The kernel's timeouts stay the authority on when each ends.
 // A line is written after the kernel opened and before the kernel shuts: a crash in between can lose a grant, never revive one.
 // It belongs into the runtime folder: grants end with the boot, and a full or read-only disk must not revive a revoked one.
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { parseAddress } from '../../protocol/address.ts';
 import { unixMs } from '../../protocol/brand.ts';
@@ -28,10 +28,16 @@ const Put = z.strictObject({
 });
 const Drop = z.strictObject({ drop: z.string() });
 /** An accepted close: an open that was sent before it must not reopen the door, not even after a restart. */
-const Close = z.strictObject({ close: z.string(), key: z.string(), sentAtMs: z.number().int() });
+const Close = z.strictObject({ close: z.string(), key: z.string(), sentAtMs: z.number().int(), atMs: z.number() });
 const Line = z.union([Put, Drop, Close]);
 
-export type CloseMark = { readonly key: string; readonly address: string; readonly sentAtMs: number };
+export type CloseMark = {
+  readonly key: string;
+  readonly address: string;
+  readonly sentAtMs: number;
+  /** When it was accepted. */
+  readonly atMs: MonotonicMs;
+};
 export type Journaled = { readonly grants: readonly Grant[]; readonly closes: readonly CloseMark[] };
 
 /** Reads what an earlier run of the same boot left. Another boot, no file, or a damaged line: the rest is not there. */
@@ -45,7 +51,7 @@ export function readGrantJournal(folder: string, bootId: string, now: MonotonicM
     const line = Line.safeParse(raw);
     if (!line.success) continue;
     if ('drop' in line.data) grants.delete(line.data.drop);
-    else if ('close' in line.data) closes.push({ key: line.data.key, address: line.data.close, sentAtMs: line.data.sentAtMs });
+    else if ('close' in line.data) closes.push(closeOf(line.data));
     else {
       const grant = grantOf(line.data);
       if (grant !== undefined) grants.set(grant.id, grant);
@@ -61,6 +67,8 @@ export class GrantJournal {
   readonly #onTrouble: (why: string) => void;
   #file: number | undefined;
   #healthy = true;
+  /** A line may stand there half: the next one must not be glued to it. */
+  #torn = false;
   #lines = 0;
 
   /** Writes a fresh journal that holds just what lives now, beside the old one, and takes its place. */
@@ -68,25 +76,34 @@ export class GrantJournal {
     this.#folder = folder;
     this.#bootId = bootId;
     this.#onTrouble = onTrouble;
-    this.rewrite(content);
+    // Where no new one can be written, what ends from now on must not be revived by the old one either.
+    if (!this.rewrite(content)) this.#file = reopened(join(folder, FILE));
   }
 
-  rewrite(content: Journaled): void {
-    this.#guard(() => {
+  rewrite(content: Journaled): boolean {
+    return this.#guard(() => {
       const path = join(this.#folder, FILE);
       const next = `${path}.new`;
-      const flags = constants.O_CREAT | constants.O_TRUNC | constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW;
+      rmSync(next, { force: true });
+      const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW;
       const file = openSync(next, flags, 0o600);
       const lines = [{ version: 1, boot: this.#bootId }, ...content.closes.map(lineOfClose), ...content.grants.map(lineOf)];
-      writeSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-      renameSync(next, path);
+      try {
+        writeLines(file, lines);
+        renameSync(next, path);
+      } catch (error) {
+        closeSync(file);
+        rmSync(next, { force: true });
+        throw error;
+      }
       if (this.#file !== undefined) closeSync(this.#file);
       this.#file = file;
+      this.#torn = false;
       this.#lines = lines.length;
     });
   }
 
-  /** Lines since the last rewrite: the owner rewrites when most of them are history. */
+  /** Lines in the file: the owner rewrites when most of them are history, and soon when it had to be emptied. */
   lines(): number {
     return this.#lines;
   }
@@ -98,7 +115,9 @@ export class GrantJournal {
   /** When this cannot be written the whole journal is emptied: better to forget every grant than to revive one that was ended. */
   drop(grants: readonly Grant[]): void {
     const written = this.#append(grants.map((grant) => ({ drop: grant.id })));
-    if (!written && this.#file !== undefined) this.#guard(() => ftruncateSync(this.#file ?? -1, 0));
+    if (written) return;
+    this.#lines = Number.POSITIVE_INFINITY;
+    if (this.#file !== undefined) ftruncateSync(this.#file, 0);
   }
 
   closed(mark: CloseMark): void {
@@ -114,7 +133,10 @@ export class GrantJournal {
     if (lines.length === 0) return true;
     return this.#guard(() => {
       if (this.#file === undefined) throw new Error('not open');
-      writeSync(this.#file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+      const wasTorn = this.#torn;
+      this.#torn = true;
+      writeLines(this.#file, lines, wasTorn ? '\n' : '');
+      this.#torn = false;
       this.#lines += lines.length;
     });
   }
@@ -133,11 +155,39 @@ export class GrantJournal {
   }
 }
 
+/** All of them, or it throws: a full disk takes part of a write and calls that a success. */
+function writeLines(file: number, lines: readonly object[], before = ''): void {
+  const bytes = Buffer.from(`${before}${lines.map((line) => `${JSON.stringify(line)}\n`).join('')}`);
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
+}
+
+/** The journal of an earlier daemon, to append to. One that cannot be opened is taken away. */
+function reopened(path: string): number | undefined {
+  try {
+    return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // Told already: nothing can be written there.
+    }
+    return undefined;
+  }
+}
+
+/** What it says opens ports: it must come from root, from us, or from whom the folder belongs to, and from nobody who may write to it as well. */
+function isTrusted(file: number, folder: string): boolean {
+  const stat = fstatSync(file);
+  return stat.isFile() && (stat.mode & 0o022) === 0 && [0, process.geteuid?.(), statSync(folder).uid].includes(stat.uid);
+}
+
 function readLines(path: string): readonly unknown[] {
   let text: string;
   try {
-    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    // A FIFO put there must not hang the daemon.
+    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
+      if (!isTrusted(file, dirname(path))) return [];
       text = readFileSync(file, 'utf8');
     } finally {
       closeSync(file);
@@ -160,7 +210,11 @@ function lineOf(grant: Grant): z.input<typeof Put> {
 }
 
 function lineOfClose(mark: CloseMark): z.input<typeof Close> {
-  return { close: mark.address, key: mark.key, sentAtMs: mark.sentAtMs };
+  return { close: mark.address, key: mark.key, sentAtMs: mark.sentAtMs, atMs: mark.atMs };
+}
+
+function closeOf(line: z.output<typeof Close>): CloseMark {
+  return { key: line.key, address: line.close, sentAtMs: line.sentAtMs, atMs: monotonicMs(line.atMs) };
 }
 
 function grantOf(line: z.output<typeof Put>): Grant | undefined {

@@ -9,9 +9,9 @@ import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
 import { type CloseMark, GrantJournal, readGrantJournal } from './grant-journal.ts';
 
-/** Tunable: a longer memory of closes than any clock tolerance; a step of the clock back may make old knocks fresh again. */
+/** Tunable: a longer memory of closes than any clock tolerance, by a clock that never steps: one back makes old knocks fresh again. */
 const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
-/** Tunable: rewrite the journal when it holds this many lines more than live grants. */
+/** Tunable: rewrite the journal when it holds this many lines more than twice what lives: the cost of a rewrite is spread over as many knocks. */
 const JOURNAL_SLACK = 5000;
 
 export type Owner = { readonly client: string; readonly key: string };
@@ -80,7 +80,7 @@ export class GrantKeeper {
 
   /** The client's own close: its grants for this address that are meant and older than the close. Connections that live go on. */
   async closeBy(owner: Owner, address: IpAddress, isMeant: (grant: Grant) => boolean, sentAtMs: UnixMs): Promise<readonly Grant[]> {
-    const mark = { key: owner.key, address: address.text, sentAtMs };
+    const mark = { key: owner.key, address: address.text, sentAtMs, atMs: this.#options.clock.monotonic() };
     const older = this.#closes.get(closeKey(owner.key, address.text));
     if (older === undefined || older.sentAtMs < sentAtMs) {
       this.#closes.set(closeKey(owner.key, address.text), mark);
@@ -102,9 +102,9 @@ export class GrantKeeper {
     this.#book.remove(over);
     this.#journal.drop(over);
     for (const grant of over) this.#tell('ended', grant, 'its time was over');
-    const horizon = this.#options.clock.wall() - CLOSE_MEMORY_MS;
-    for (const [key, mark] of this.#closes) if (mark.sentAtMs < horizon) this.#closes.delete(key);
-    if (this.#journal.lines() > this.#book.all().length + this.#closes.size + JOURNAL_SLACK) this.#rewrite();
+    const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
+    for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
+    if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) this.#rewrite();
   }
 
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */

@@ -147,3 +147,15 @@ test('P21 revoke takes an address in any spelling', async (context) => {
   assert.equal((await postern.revoke(`::ffff:${HOME}`, true)).length, 1);
   assert.equal((await postern.revoke('2001:DB8:0::0007', true)).length, 1);
 });
+
+test('P16a a trip of the clock to 2099 and back does not make a delayed open forget the close', async (context) => {
+  const { host, postern } = await running(context);
+  const delayed = host.knock(ALICE, 1);
+  host.time.advance(1000);
+  await host.deliver(postern, host.knock(ALICE, 2, { action: CLOSE }));
+  for (const step of [2_300_000_000_000, -2_300_000_000_000]) {
+    host.time.step(step);
+    await postern.tick();
+  }
+  assert.deepEqual(await host.deliver(postern, delayed), ['superseded']);
+});
