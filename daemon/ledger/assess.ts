@@ -1,5 +1,6 @@
 // Decides what a ledger file that was found is worth: sound, left behind by a crash of the machine, or damaged. Changes nothing.
-import { decodeRecord, isRecord, type LedgerRecord, markedWindow, RECORD_BYTES, type Status } from './format.ts';
+import { decodeRecord, isRecord, markedWindow, RECORD_BYTES, type Status } from './format.ts';
+import type { HeldMarks } from './held-marks.ts';
 import type { WindowRange } from './ledger.ts';
 import type { LedgerFile } from './ledger-file.ts';
 
@@ -27,16 +28,8 @@ export type Assessment = {
   readonly damagedRecords: number;
 };
 
-export type MarkVisitor = {
-  /** Marks of which windows are wanted in full. */
-  readonly isHeld: (window: number) => boolean;
-  readonly onMark: (mark: Extract<LedgerRecord, { kind: 'mark' }>) => void;
-  /** Every mark's window, wanted or not. */
-  readonly onWindow: (window: number) => void;
-};
-
-/** Reads the whole file. Marks are handed over whatever the verdict is: one that can be read is never forgotten. */
-export async function assessLedger(file: LedgerFile, bootId: Uint8Array, visitor: MarkVisitor): Promise<Assessment> {
+/** Reads the whole file. Marks go to `held` whatever the verdict is: one that can be read is never forgotten. */
+export async function assessLedger(file: LedgerFile, bootId: Uint8Array, held: HeldMarks): Promise<Assessment> {
   const statuses = file.statuses();
   const status = newest(statuses);
   const sameBoot = status !== undefined && sameBytes(status.bootId, bootId);
@@ -61,11 +54,11 @@ export async function assessLedger(file: LedgerFile, bootId: Uint8Array, visitor
       const window = markedWindow(bytes, at);
       if (window !== undefined) {
         marks++;
-        visitor.onWindow(window);
-        if (number > 0 && !visitor.isHeld(window)) continue;
+        held.noteWindow(window);
+        if (number > 0 && !held.isHeld(window)) continue;
       }
       const record = decodeRecord(bytes, at);
-      if (record?.kind === 'mark') visitor.onMark(record);
+      if (record?.kind === 'mark') held.add(record);
       if (record?.kind === 'bar') bars.push(record.range);
       if (record !== undefined && record.kind !== 'probe') oldest = Math.min(oldest, record.ageMinutes);
     }

@@ -25,12 +25,15 @@ export class FileLedger implements Ledger {
   readonly #parts: LedgerParts;
   #bars: readonly WindowRange[];
   #open: WindowRange | undefined;
+  // Read when windows open: asking the clock for each mark would cost as much as writing it.
+  #ageMinutes: number;
   #queue: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: LedgerParts) {
     this.#parts = parts;
     this.#bars = parts.bars;
+    this.#ageMinutes = parts.ageMinutes();
   }
 
   isUsed = (mark: Mark): boolean => this.#parts.held.has(pairOf(mark.client, mark.server), mark.window, mark.slot);
@@ -40,13 +43,13 @@ export class FileLedger implements Ledger {
   mark = (mark: Mark): MarkOutcome => {
     if (!Number.isInteger(mark.slot) || mark.slot < 0 || mark.slot > LAST_SLOT) throw new RangeError(`mark: not a slot: ${mark.slot}`);
     if (this.#isClosed || !inRange(mark.window, this.#open) || this.isBarred(mark.window)) return 'window-closed';
-    const { places, held, ageMinutes } = this.#parts;
+    const { places, held } = this.#parts;
     const record = {
       kind: 'mark',
       pair: pairOf(mark.client, mark.server),
       window: mark.window,
       slot: mark.slot,
-      ageMinutes: ageMinutes(),
+      ageMinutes: this.#ageMinutes,
     } as const;
     if (held.has(record.pair, record.window, record.slot)) return 'already-used';
     const isWritten = places.append(record);
@@ -61,6 +64,7 @@ export class FileLedger implements Ledger {
     this.#open = intersection(this.#open, range);
     return this.#inTurn(async () => {
       if (this.#isClosed) return false;
+      this.#ageMinutes = this.#parts.ageMinutes();
       await this.#hold(range);
       const isOpen = await this.#parts.places.expose(range);
       this.#open = isOpen ? range : undefined;

@@ -1,9 +1,9 @@
 // Makes the file at one place whole before the first mark: replaces what is damaged or missing, notes the barred windows, takes over the other place's marks.
 import fs from 'node:fs';
 import type { Status } from './format.ts';
+import type { FoundLedger } from './found.ts';
 import type { WindowRange } from './ledger.ts';
 import type { LedgerFile } from './ledger-file.ts';
-import type { FoundLedger } from './open.ts';
 import { isExpired, RENEWAL_MINUTES } from './retention.ts';
 import { freeAside, rewriteLedger } from './rewrite.ts';
 import { inRange } from './windows.ts';
@@ -47,7 +47,7 @@ async function replace(mend: Mend): Promise<LedgerFile> {
   let placed: LedgerFile | undefined;
   await rewriteLedger({
     path,
-    sources: [old, mend.extra].filter((file) => file !== undefined),
+    sources: () => [old, mend.extra].filter((file) => file !== undefined),
     isKept: (bytes, at) => !isExpired(bytes, at, ageMinutes),
     added: unknownBars(mend).map((range) => ({ kind: 'bar', range, ageMinutes })),
     status: mend.status,

@@ -3,12 +3,12 @@ import fs from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Clock } from '../clock.ts';
 import type { Problem } from '../problem.ts';
-import { type Assessment, assessLedger, type MarkVisitor } from './assess.ts';
 import { FileLedger } from './file-ledger.ts';
 import { bootIdBytes, type Status } from './format.ts';
+import { ageOf, barsOf, exposedOf, findLedger, leftBehind, lossOf, marksOf, sequenceOf } from './found.ts';
 import { HeldMarks } from './held-marks.ts';
 import type { Ledger, WindowRange } from './ledger.ts';
-import { createLedgerFile, findLedgerFile, type LedgerFile, reasonOf, syncFolder } from './ledger-file.ts';
+import { createLedgerFile, reasonOf, syncFolder } from './ledger-file.ts';
 import { takeLock } from './lock.ts';
 import { mendLedger, moveAside } from './mend.ts';
 import { MarkPlaces } from './places.ts';
@@ -63,12 +63,6 @@ export async function createLedger(stateDir: string): Promise<void> {
   await syncFolder(stateDir);
 }
 
-/** What was found at one of the two places. */
-export type FoundLedger =
-  | { readonly kind: 'absent' }
-  | { readonly kind: 'unusable'; readonly why: string }
-  | { readonly kind: 'found'; readonly file: LedgerFile; readonly assessment: Assessment };
-
 /** Opens the ledger in whatever condition it is, and says in `problems` what that was. Rejects with LedgerHeldError if another daemon has it. */
 export async function openLedger(options: LedgerOptions): Promise<{ readonly ledger: Ledger; readonly problems: readonly Problem[] }> {
   for (const folder of [options.stateDir, options.runtimeDir]) makeFolder(folder);
@@ -78,8 +72,8 @@ export async function openLedger(options: LedgerOptions): Promise<{ readonly led
     const statePath = join(options.stateDir, NAME);
     const runtimePath = join(options.runtimeDir, resolve(options.runtimeDir) === resolve(options.stateDir) ? RUNTIME_NAME_BESIDE : NAME);
     const held = new HeldMarks(options.acceptable);
-    const state = await find(statePath, bootId, held);
-    const runtime = await find(runtimePath, bootId, held);
+    const state = await findLedger(statePath, bootId, held);
+    const runtime = await findLedger(runtimePath, bootId, held);
     const problems: Problem[] = [];
 
     const loss = lossOf(state, statePath) ?? (runtime.kind === 'absent' ? leftBehind(state, runtimePath) : lossOf(runtime, runtimePath));
@@ -147,74 +141,4 @@ function makeFolder(path: string): void {
   } catch {
     // What follows from it is found and said when the folder is used.
   }
-}
-
-async function find(path: string, bootId: Uint8Array, held: HeldMarks): Promise<FoundLedger> {
-  const visitor: MarkVisitor = {
-    isHeld: (window) => held.isHeld(window),
-    onWindow: (window) => held.noteWindow(window),
-    onMark: (mark) => held.add(mark),
-  };
-  const found = findLedgerFile(path);
-  if (found.kind !== 'found') return found;
-  try {
-    return { kind: 'found', file: found.file, assessment: await assessLedger(found.file, bootId, visitor) };
-  } catch (error) {
-    found.file.close();
-    return { kind: 'unusable', why: reasonOf(error) };
-  }
-}
-
-const SHUT = 'knocks of the last few minutes stay dead, so fresh ones may take up to a few minutes to be accepted';
-
-function warning(message: string, cure: string): Problem {
-  return { severity: 'warning', place: undefined, message, cure };
-}
-
-/** Undefined: every mark that was ever made is there. */
-function lossOf(found: FoundLedger, path: string): Problem | undefined {
-  if (found.kind === 'absent')
-    return warning(
-      `the replay ledger ${path} is missing, a new one is begun: ${SHUT}`,
-      'restore it only together with its server key; `posternd init` makes the first one',
-    );
-  if (found.kind === 'unusable')
-    return warning(
-      `the replay ledger ${path} cannot be used (${found.why}), a new one is begun: ${SHUT}`,
-      'look at the disk; the old file is kept beside it',
-    );
-  if (found.assessment.verdict === 'corrupt') {
-    return warning(
-      `the replay ledger ${path} is damaged (${found.assessment.why}); what is readable is kept: ${SHUT}`,
-      'look at the disk; the old file is kept beside it',
-    );
-  }
-  if (found.assessment.verdict === 'unclean') return warning(`${found.assessment.why} (${path}): ${SHUT}`, 'nothing needs to be done');
-  return undefined;
-}
-
-/** The disk was full, and what went to the runtime folder instead is gone: with a reboot, or because somebody emptied it. */
-function leftBehind(state: FoundLedger, runtimePath: string): Problem | undefined {
-  if (state.kind !== 'found' || !state.assessment.isElsewhere) return undefined;
-  return warning(`marks of the replay ledger that were in ${runtimePath} are gone: ${SHUT}`, 'see that the state folder can be written');
-}
-
-function barsOf(found: FoundLedger): readonly WindowRange[] {
-  return found.kind === 'found' ? found.assessment.bars : [];
-}
-
-function exposedOf(found: FoundLedger): readonly WindowRange[] {
-  return found.kind === 'found' ? found.assessment.exposed : [];
-}
-
-function ageOf(found: FoundLedger): number {
-  return found.kind === 'found' ? found.assessment.ageMinutes : 0;
-}
-
-function sequenceOf(found: FoundLedger): number {
-  return found.kind === 'found' ? found.assessment.sequence : 0;
-}
-
-function marksOf(found: FoundLedger): number {
-  return found.kind === 'found' ? found.assessment.marks : 0;
 }

@@ -1,9 +1,10 @@
 // The two places that take marks: the state folder, and the runtime folder while that one cannot be written. Decides where a record goes; knows no windows' meaning.
-import { type LedgerRecord, markedWindow, RECORD_BYTES, type Status } from './format.ts';
+import { type LedgerRecord, markedWindow, type Status } from './format.ts';
 import type { LedgerHealth, WindowRange } from './ledger.ts';
-import { createLedgerFile, findLedgerFile, type LedgerFile, reasonOf } from './ledger-file.ts';
+import { findLedgerFile, type LedgerFile, reasonOf } from './ledger-file.ts';
 import { isExpired, KEPT_MINUTES, RENEWAL_MINUTES } from './retention.ts';
 import { freeAside, rewriteLedger } from './rewrite.ts';
+import { RuntimePlace } from './runtime-place.ts';
 import { mergeRanges } from './windows.ts';
 
 export type PlacesParts = {
@@ -32,8 +33,7 @@ export class MarkPlaces {
   #stateFault: string;
   // After a failed fsync the kernel may have dropped what it could not write: the file is not trusted again, but made anew.
   #isStateSuspect: boolean;
-  #runtime: LedgerFile | undefined;
-  #runtimeFault = '';
+  readonly #runtime: RuntimePlace;
   #exposed: readonly WindowRange[] = [];
   #sequence: number;
   #oldestAgeMinutes: number;
@@ -45,7 +45,7 @@ export class MarkPlaces {
     this.#state = parts.state;
     this.#stateFault = parts.stateFault;
     this.#isStateSuspect = !parts.isStateSound;
-    this.#runtime = parts.runtime;
+    this.#runtime = new RuntimePlace(parts.runtimePath, parts.runtime, () => ({ status: this.#status(0), records: this.#barRecords() }));
     this.#sequence = parts.sequence;
     this.#oldestAgeMinutes = parts.oldestAgeMinutes;
     this.#marks = parts.marks;
@@ -62,7 +62,7 @@ export class MarkPlaces {
 
   /** All files that hold marks at this moment. */
   get files(): readonly LedgerFile[] {
-    return [this.#state, this.#runtime].filter((file) => file !== undefined);
+    return [this.#state, this.#runtime.file].filter((file) => file !== undefined);
   }
 
   get isRenewalDue(): boolean {
@@ -73,7 +73,7 @@ export class MarkPlaces {
     if (this.#place === 'state') return '';
     const state = `${this.#parts.statePath} cannot be written (${this.#stateFault})`;
     if (this.#place === 'runtime') return `${state}: marks go to ${this.#parts.runtimePath}, make the state folder writable`;
-    return `${state}, nor can ${this.#parts.runtimePath} (${this.#runtimeFault}): knocks are refused until one of them can be written`;
+    return `${state}, nor can ${this.#parts.runtimePath} (${this.#runtime.fault}): knocks are refused until one of them can be written`;
   }
 
   /** Written to the page cache of one of the places when it returns true. */
@@ -87,7 +87,7 @@ export class MarkPlaces {
         this.#stateFault = reasonOf(error);
       }
     }
-    const isWritten = this.#withRuntime((runtime) => runtime.append(record));
+    const isWritten = this.#runtime.write((file) => file.append(record));
     this.#moveTo(isWritten ? 'runtime' : 'none');
     if (isWritten) this.#marks++;
     return isWritten;
@@ -104,7 +104,7 @@ export class MarkPlaces {
       this.#exposed = [range];
       return true;
     }
-    const isInRuntime = this.#withRuntime((runtime) => runtime.writeStatus(this.#status(runtime.count)));
+    const isInRuntime = this.#runtime.write((file) => file.writeStatus(this.#status(file.count)));
     this.#moveTo(isInRuntime ? 'runtime' : 'none');
     if (isInState) this.#exposed = [range];
     else if (!isInRuntime) this.#exposed = before;
@@ -114,7 +114,7 @@ export class MarkPlaces {
   /** Everything that is still kept into a new file. */
   async renew(): Promise<void> {
     try {
-      await this.#rewriteState([]);
+      await this.#rewriteState();
     } catch (error) {
       this.#parts.report(`the replay ledger could not be freed of its oldest marks (${reasonOf(error)}): it is tried again`);
     }
@@ -141,18 +141,14 @@ export class MarkPlaces {
   // Tried once for each call of expose: about once a minute. Proves by writing that the folder takes marks again.
   async #returnToState(): Promise<void> {
     if (this.#place === 'state') return;
-    const runtime = this.#runtime;
     try {
       this.#reopenState();
       const state = this.#state;
-      if (this.#isStateSuspect || state === undefined) await this.#rewriteState(runtime === undefined ? [] : [runtime]);
+      if (this.#isStateSuspect || state === undefined) await this.#rewriteState();
       else {
-        const until = runtime?.count ?? 0;
         state.append({ kind: 'probe' });
         for (const record of this.#barRecords()) state.append(record);
-        await runtime?.scan(0, until, (bytes) => state.appendBytes(bytes, bytes.length / RECORD_BYTES));
-        // Marks that came meanwhile, and the change of place, with nothing in between.
-        if (runtime !== undefined && runtime.count > until) state.appendBytes(runtime.readNow(until, runtime.count), runtime.count - until);
+        await this.#runtime.copyTo(state);
         this.#leaveRuntime();
       }
     } catch (error) {
@@ -177,12 +173,12 @@ export class MarkPlaces {
     this.#state = again.file;
   }
 
-  async #rewriteState(runtime: readonly LedgerFile[]): Promise<void> {
+  async #rewriteState(): Promise<void> {
     const age = this.#parts.ageMinutes();
     let expired = 0;
     await rewriteLedger({
       path: this.#parts.statePath,
-      sources: [...(this.#state === undefined ? [] : [this.#state]), ...runtime],
+      sources: () => this.files,
       isKept: (bytes, at) => {
         const isKept = !isExpired(bytes, at, age);
         if (!isKept && markedWindow(bytes, at) !== undefined) expired++;
@@ -203,14 +199,11 @@ export class MarkPlaces {
   }
 
   #leaveRuntime(): void {
-    const runtime = this.#runtime;
-    this.#runtime = undefined;
     this.#stateFault = '';
     this.#moveTo('state');
     // In this order: interrupted in between, the next start finds marks twice rather than misses a file.
     this.#noteWhere();
-    runtime?.remove();
-    runtime?.close();
+    this.#runtime.remove();
   }
 
   async #saveStatus(): Promise<boolean> {
@@ -235,30 +228,6 @@ export class MarkPlaces {
   #loseState(error: unknown): void {
     this.#stateFault = reasonOf(error);
     if (this.#place === 'state') this.#moveTo('runtime');
-  }
-
-  #withRuntime(write: (runtime: LedgerFile) => void): boolean {
-    try {
-      this.#runtime ??= this.#createRuntime();
-      write(this.#runtime);
-      this.#runtimeFault = '';
-      return true;
-    } catch (error) {
-      this.#runtimeFault = reasonOf(error);
-      return false;
-    }
-  }
-
-  #createRuntime(): LedgerFile {
-    const file = createLedgerFile(this.#parts.runtimePath, this.#status(0));
-    try {
-      for (const record of this.#barRecords()) file.append(record);
-    } catch (error) {
-      file.close();
-      file.remove();
-      throw error;
-    }
-    return file;
   }
 
   // So that the next start misses the runtime folder's file if it is gone by then.

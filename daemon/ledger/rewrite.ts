@@ -6,8 +6,8 @@ import { codeOf, createLedgerFile, type LedgerFile, syncFolder } from './ledger-
 
 export type Rewrite = {
   readonly path: string;
-  /** Copied in this order; their damaged records are left out. */
-  readonly sources: readonly LedgerFile[];
+  /** Asked at the beginning and again at the end: one may have come in between. Their damaged records are left out. */
+  readonly sources: () => readonly LedgerFile[];
   readonly isKept: (bytes: Buffer, at: number) => boolean;
   readonly added: readonly LedgerRecord[];
   /** Asked twice, each time for one with a higher sequence. */
@@ -24,18 +24,16 @@ export async function rewriteLedger(rewrite: Rewrite): Promise<void> {
   fs.rmSync(temporary, { force: true });
   const file = createLedgerFile(temporary, rewrite.status(0));
   try {
-    const copied: number[] = [];
-    for (const source of rewrite.sources) {
+    const copied = new Map<LedgerFile, number>();
+    for (const source of rewrite.sources()) {
       const until = source.count;
       await source.scan(0, until, (bytes) => copyKept(file, bytes, rewrite.isKept));
-      copied.push(until);
+      copied.set(source, until);
     }
     for (const record of rewrite.added) file.append(record);
     await file.sync();
     const durable = file.count;
-    for (const [index, source] of rewrite.sources.entries()) {
-      copyKept(file, source.readNow(copied[index] ?? 0, source.count), rewrite.isKept);
-    }
+    for (const source of rewrite.sources()) copyKept(file, source.readNow(copied.get(source) ?? 0, source.count), rewrite.isKept);
     file.writeStatus(rewrite.status(durable));
     if (rewrite.aside !== undefined) keepAside(rewrite.path, rewrite.aside);
     file.renameTo(rewrite.path);
@@ -45,7 +43,8 @@ export async function rewriteLedger(rewrite: Rewrite): Promise<void> {
     fs.rmSync(temporary, { force: true });
     throw error;
   }
-  await syncFolder(dirname(rewrite.path));
+  // The file is in its place whether this succeeds or not; a disk that fails here fails at the next fsync of the file too, and that is looked at.
+  await syncFolder(dirname(rewrite.path)).catch(() => undefined);
 }
 
 /** `ledger.corrupt-1` or the first number that is free. */

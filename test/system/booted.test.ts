@@ -42,7 +42,7 @@ WantedBy=sysinit.target
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 const LISTEN = "require('net').createServer((s)=>s.on('error',()=>0).end('hello')).listen(2222,'0.0.0.0',()=>console.log('listening'))";
 
-const reason = whyNoMachine();
+const reason = await whyNoMachine();
 
 describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, timeout: 600_000 }, () => {
   let machine: Machine;

@@ -11,17 +11,27 @@ const BASE = join(CACHE, 'bookworm-1');
 const PACKAGES = ['systemd', 'systemd-sysv', 'nftables', 'iproute2', 'procps', 'libstdc++6', 'util-linux'];
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Why no machine can be booted here; undefined: one can. */
-export function whyNoMachine(): string | undefined {
+/** Why no machine can be booted here; undefined: one can. Tries it, with nothing of ours in it. */
+export async function whyNoMachine(): Promise<string | undefined> {
   if (process.geteuid?.() !== 0) return 'needs root';
   for (const command of ['systemd-nspawn', 'debootstrap', 'nsenter']) {
-    if (runNow(['sh', '-c', `command -v ${command}`]) === '') return `${command} is not installed`;
+    if (runNow(['sh', '-c', `PATH=$PATH:${PATH} command -v ${command}`]) === '') return `${command} is not installed`;
   }
-  return undefined;
+  let machine: Machine | undefined;
+  try {
+    machine = await Machine.create();
+    await machine.boot();
+    return undefined;
+  } catch (error) {
+    const lines = (error instanceof Error ? error.message : String(error)).trim().split('\n');
+    return `no Debian can be made or booted here: ${lines[0]} … ${lines.at(-1)}`;
+  } finally {
+    await machine?.destroy();
+  }
 }
 
 /** Makes the base folder if it is not there yet. */
-export async function prepareBase(): Promise<void> {
+async function prepareBase(): Promise<void> {
   if (existsSync(BASE)) return;
   mkdirSync(CACHE, { recursive: true });
   const made = mkdtempSync(join(CACHE, 'making-'));
