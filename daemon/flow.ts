@@ -73,7 +73,7 @@ export class Flow {
   }
 
   async #open(knock: FreshKnock): Promise<Step<undefined>> {
-    const first = this.#grant(knock, knock.peer);
+    const first = await this.#grant(knock, knock.peer);
     if (first.pass || first.reason !== 'firewall' || !this.#gateIsUp()) return first;
     // The table may just have been flushed by somebody. Once it is back, this knock need not be lost. Meanwhile a close may have come (P16a),
     // or a reload: everything is decided anew.
@@ -82,8 +82,8 @@ export class Flow {
     return peer === undefined ? first : this.#grant(knock, peer);
   }
 
-  /** Decides and grants without a pause in between. */
-  #grant({ body, datagram }: FreshKnock, peer: Peer): Step<undefined> {
+  /** Decides and grants without a pause in between: what is decided next knows of it. */
+  async #grant({ body, datagram }: FreshKnock, peer: Peer): Promise<Step<undefined>> {
     const { grants, observe, clock } = this.#options;
     const now = clock.wall();
     if (!this.#gateIsUp()) return drop('firewall', 'an administrator took the gate down: nothing is closed, so nothing is opened');
@@ -101,7 +101,7 @@ export class Flow {
     });
     if (!authorized.pass) return authorized;
     if (grants.isSuperseded(owner, authorized.value.address, body.sentAtMs)) return drop('superseded');
-    const granted = grants.grant(owner, authorized.value, body.sentAtMs);
+    const granted = await grants.grant(owner, authorized.value, body.sentAtMs);
     if (!granted.pass) return granted;
     const { address, services } = authorized.value;
     observe({

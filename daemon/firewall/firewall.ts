@@ -62,7 +62,7 @@ export type GateCounters = {
 
 /** `closed` is what `close` did to it; a one-shot that was used is gone without any call of ours. */
 export type Firewall = {
-  readonly name: 'nftables' | 'none';
+  readonly name: 'nftables' | 'iptables' | 'none';
   /**
    * Loads or replaces the whole gate in one transaction, then its elements; nothing slips through in between (P30e).
    * `fresh` is true when no gate stood before: connections that live already are then let on (P30f).
@@ -72,8 +72,11 @@ export type Firewall = {
   readonly intact: () => Promise<boolean>;
   /** Calls back, at once, whenever somebody may have changed or removed our table. Observing only; the caller decides. */
   readonly watch: (onSuspicion: () => void) => void;
-  /** One transaction: all of them stand for exactly the given time from now, or a FirewallError and none does. Takes them out of `cut`. */
-  readonly open: (openings: readonly TimedOpening[]) => void;
+  /**
+   * One transaction: all of them stand for exactly the given time from now, or a FirewallError and none does. Takes them out of `cut`.
+   * Done when it returns; a backend that needs longer gives a promise, and does this, `close` and `install` in the order of the calls.
+   */
+  readonly open: (openings: readonly TimedOpening[]) => Promise<void> | undefined;
   /** One transaction: takes openings out (absent ones are no error) and, with `cut`, ends their live connections. */
   readonly close: (openings: readonly Opening[], cut: boolean) => Promise<void>;
   /** What stands in the kernel now, with what remains. Spent one-shots are absent. */

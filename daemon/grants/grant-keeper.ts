@@ -16,6 +16,8 @@ const JOURNAL_SLACK = 5000;
 
 export type Owner = { readonly client: string; readonly key: string };
 
+export type Granted = { readonly grants: readonly Grant[]; readonly prolonged: boolean };
+
 export type GrantKeeperOptions = {
   readonly firewall: Firewall;
   readonly clock: Clock;
@@ -31,6 +33,8 @@ export type GrantKeeperOptions = {
 export class GrantKeeper {
   readonly #book = new GrantBook();
   readonly #closes = new Map<string, CloseMark>();
+  /** In the book, but not yet (or never) opened by the kernel: with what stood in its place before. */
+  readonly #unproven = new WeakMap<Grant, Grant | undefined>();
   readonly #journal: GrantJournal;
   readonly #options: GrantKeeperOptions;
 
@@ -61,21 +65,32 @@ export class GrantKeeper {
     return mark !== undefined && sentAtMs <= mark.sentAtMs;
   }
 
-  /** Opens in the kernel first, then in the book: what the kernel refuses is never reported as granted. */
-  grant(owner: Owner, request: Authorized, sentAtMs: UnixMs): Step<{ readonly grants: readonly Grant[]; readonly prolonged: boolean }> {
+  /**
+   * In the book from the moment of the decision, so that what is decided meanwhile sees it; in the journal and reported only when the kernel has
+   * opened. What the kernel refuses leaves the book as if it had never been there.
+   */
+  async grant(owner: Owner, request: Authorized, sentAtMs: UnixMs): Promise<Step<Granted>> {
     const { firewall, clock } = this.#options;
     const now = clock.monotonic();
     const prolonged = request.services.every((service) => this.#book.isLive(owner, request.address, service, now));
-    const plan = this.#book.plan(owner, request, sentAtMs, clock.wall(), now);
+    const { grants, open } = this.#book.plan(owner, request, sentAtMs, clock.wall(), now);
+    for (const grant of grants) this.#unproven.set(grant, this.#book.get(grant.id));
+    this.#book.put(grants);
     try {
-      firewall.open(plan.open);
+      // Not a moment's pause where the kernel has done it already.
+      const pending = firewall.open(open);
+      if (pending !== undefined) await pending;
     } catch (error) {
+      this.#takeBack(grants);
       if (error instanceof FirewallError) return drop('firewall', error.message);
       throw error;
     }
-    this.#book.put(plan.grants);
-    this.#journal.put(plan.grants);
-    return pass({ grants: plan.grants, prolonged });
+    for (const grant of grants) this.#unproven.delete(grant);
+    // A close or a revocation that came meanwhile has ended it, in the kernel too.
+    const standing = grants.filter(({ id }) => this.#book.get(id) !== undefined);
+    if (standing.length === 0) return drop('superseded', 'closed while it was being opened');
+    this.#journal.put(standing.filter((grant) => this.#book.get(grant.id) === grant));
+    return pass({ grants: standing, prolonged });
   }
 
   /** The client's own close: its grants for this address that are meant and older than the close. Connections that live go on. */
@@ -130,6 +145,19 @@ export class GrantKeeper {
   end(): void {
     this.#rewrite();
     this.#journal.end();
+  }
+
+  /** What stood before comes back, unless something younger stands in its place or it was ended meanwhile. */
+  #takeBack(refused: readonly Grant[]): void {
+    for (const grant of refused) {
+      if (this.#book.get(grant.id) !== grant) continue;
+      this.#book.remove([grant]);
+      let former = this.#unproven.get(grant);
+      while (former !== undefined && this.#unproven.has(former)) former = this.#unproven.get(former);
+      if (former === undefined) continue;
+      this.#book.put([former]);
+      this.#journal.put([former]);
+    }
   }
 
   async #end(ending: readonly Grant[], cut: boolean, kind: 'closed' | 'revoked', why: string): Promise<void> {

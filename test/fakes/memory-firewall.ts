@@ -11,6 +11,8 @@ export class MemoryFirewall {
   /** While set, the kernel refuses openings. */
   failing = false;
   present = false;
+  /** While set, the kernel takes its time with each opening: it waits for this, then does or refuses it. */
+  slowness: Promise<void> | undefined;
   /** While set, the kernel refuses to arm tags. */
   full = false;
   /** What the last installed gate protects, as text. */
@@ -40,10 +42,16 @@ export class MemoryFirewall {
       intact: async () => this.present,
       watch: () => undefined,
       open: (openings) => {
-        this.#refuse(this.failing);
-        this.#put(openings);
+        const open = (): void => {
+          this.#refuse(this.failing);
+          this.#put(openings);
+        };
+        if (this.slowness !== undefined) return this.slowness.then(open);
+        open();
+        return undefined;
       },
       close: async (openings: readonly Opening[], cut: boolean) => {
+        if (this.slowness !== undefined) await this.slowness;
         this.#refuse();
         for (const opening of openings) {
           this.openings.delete(openingKey(opening));

@@ -96,7 +96,7 @@ describe('the layout', () => {
       const refused = once(socket, 'message').catch((error: NodeJS.ErrnoException) => error.code);
       socket.send('hello');
       assert.equal(await refused, 'ECONNREFUSED');
-      gate.open([timed(opening('grant', client, 'tcp/22'), 30_000)]);
+      await gate.open([timed(opening('grant', client, 'tcp/22'), 30_000)]);
       assert.equal(await attempt(22), 'open');
     });
 
@@ -108,7 +108,7 @@ describe('the layout', () => {
       const refusedBefore = (await gate.counters()).refused;
       await sendDatagrams(lab, [new Uint8Array(8)], server, 5555, client);
       await until(async () => (await gate.counters()).refused === refusedBefore + 1);
-      gate.open([timed(opening('grant', client, 'udp/5555'), 30_000)]);
+      await gate.open([timed(opening('grant', client, 'udp/5555'), 30_000)]);
       const socket = await udpSocket(lab.asClient, version, 0, client);
       t.after(() => socket.close());
       const answer = once(socket, 'message');
@@ -134,7 +134,7 @@ describe('the layout', () => {
       await put({ networks: [network(version === 4 ? '10.78.0.0/24' : 'fd78::/64')] });
       assert.equal(await attempt(22, client, BEHIND[version]), 'silent');
       const grant = opening('ending', client, 'tcp/22');
-      gate.open([timed(grant, 30_000)]);
+      await gate.open([timed(grant, 30_000)]);
       const through = await dial(lab, BEHIND[version], 22, client);
       t.after(() => through.socket.destroy());
       assert.equal(await through.outcome, 'open');
@@ -163,7 +163,7 @@ describe('the layout', () => {
     });
     await put();
     assert.equal(await knockAtPort(lab, gate, SERVER[4], 8443, CLIENT[4]), 'silent');
-    gate.open([timed(opening('grant', CLIENT[4], 'tcp/8443'), 30_000)]);
+    await gate.open([timed(opening('grant', CLIENT[4], 'tcp/8443'), 30_000)]);
     const { socket, outcome } = await dial(lab, SERVER[4], 8443, CLIENT[4]);
     assert.equal(await outcome, 'open');
     assert.equal(await talk(socket, 'published'), true);

@@ -48,7 +48,7 @@ describe('openings', () => {
     test(`IPv${version}: opens the port for the source address only, and closes again`, async () => {
       const grant = opening('grant', client, 'tcp/22');
       assert.equal(await attempt(22), 'silent', 'closed before');
-      gate.open([timed(grant, 30_000)]);
+      await gate.open([timed(grant, 30_000)]);
       assert.equal(await attempt(22), 'open');
       assert.equal(await attempt(22, neighbor), 'silent', 'a neighbor');
       assert.equal(await attempt(8443), 'silent', 'another port');
@@ -60,7 +60,7 @@ describe('openings', () => {
     test(`IPv${version}: opens one port of a protected range, and none beside it`, async () => {
       for (const port of [9000, 9005, 9010]) assert.equal(await attempt(port), 'silent');
       const grant = opening('grant', client, 'tcp/9005');
-      gate.open([timed(grant, 30_000)]);
+      await gate.open([timed(grant, 30_000)]);
       assert.equal(await attempt(9005), 'open');
       for (const port of [9000, 9010]) assert.equal(await attempt(port), 'silent');
       await gate.close([grant], false);
@@ -69,7 +69,7 @@ describe('openings', () => {
 
     test(`IPv${version}: a bound opening admits its source port only`, async () => {
       const bound = opening('bound', client, 'tcp/22', 40_022);
-      gate.open([timed(bound, 30_000)]);
+      await gate.open([timed(bound, 30_000)]);
       assert.equal(await attempt(22, client, 40_023), 'silent');
       assert.equal(await attempt(22, client, 40_022), 'open');
       assert.deepEqual(
@@ -80,7 +80,7 @@ describe('openings', () => {
     });
 
     test(`IPv${version}: the kernel closes on time, without anybody's help (P24)`, async () => {
-      gate.open([timed(opening('grant', client, 'tcp/22'), 1500)]);
+      await gate.open([timed(opening('grant', client, 'tcp/22'), 1500)]);
       const opened = performance.now();
       assert.equal(await attempt(22), 'open');
       await until(async () => (await gate.standing()).length === 0);
@@ -90,7 +90,7 @@ describe('openings', () => {
     });
 
     test(`IPv${version}: a one-shot admits one connection, which lives on (P30d)`, async () => {
-      gate.open([timed(opening('once', client, 'tcp/22'), 30_000)]);
+      await gate.open([timed(opening('once', client, 'tcp/22'), 30_000)]);
       const first = await dial(lab, server, 22, client);
       assert.equal(await first.outcome, 'open');
       assert.deepEqual(await gate.standing(), []);
@@ -102,7 +102,7 @@ describe('openings', () => {
     test(`IPv${version}: a connection outlives its grant, except with "ending" (P29)`, async () => {
       for (const kind of ['grant', 'ending'] as const) {
         const grant = opening(kind, client, 'tcp/22');
-        gate.open([timed(grant, 30_000)]);
+        await gate.open([timed(grant, 30_000)]);
         const { socket, outcome } = await dial(lab, server, 22, client);
         assert.equal(await outcome, 'open');
         assert.equal(await talk(socket, 'while it stands'), true);
@@ -114,7 +114,7 @@ describe('openings', () => {
 
     test(`IPv${version}: a cut ends live connections at once, and the next grant takes the cut back`, async () => {
       const grant = opening('grant', client, 'tcp/22');
-      gate.open([timed(grant, 30_000)]);
+      await gate.open([timed(grant, 30_000)]);
       const { socket, outcome } = await dial(lab, server, 22, client);
       assert.equal(await outcome, 'open');
       assert.equal(await talk(socket, 'before'), true);
@@ -123,14 +123,14 @@ describe('openings', () => {
       await gate.close([grant], true);
       await ended;
       assert.equal(await attempt(22), 'silent', "a new one is refused like anybody's");
-      gate.open([timed(grant, 30_000)]);
+      await gate.open([timed(grant, 30_000)]);
       assert.equal(await attempt(22), 'open');
       await gate.close([grant], false);
     });
 
     test(`IPv${version}: two openings of one address end apart (P30)`, async () => {
       const [grant, ending] = [opening('grant', client, 'tcp/22'), opening('ending', client, 'tcp/22')];
-      gate.open([timed(grant, 30_000), timed(ending, 30_000)]);
+      await gate.open([timed(grant, 30_000), timed(ending, 30_000)]);
       await gate.close([ending], false);
       assert.equal(await attempt(22), 'open');
       await gate.close([grant], false);
@@ -141,7 +141,7 @@ describe('openings', () => {
   test('sets exactly the given time, longer or shorter than what stood (P25)', async () => {
     const grant = opening('grant', CLIENT[4], 'tcp/22');
     for (const ms of [30_000, 600_000, 5000, 2_592_000_000]) {
-      gate.open([timed(grant, ms)]);
+      await gate.open([timed(grant, ms)]);
       const [standing] = await gate.standing();
       const remaining = standing?.remainingMs ?? 0;
       assert.ok(remaining <= ms && remaining > ms - 2000, `${remaining} of ${ms} ms`);
@@ -151,8 +151,8 @@ describe('openings', () => {
 
   test('500 repetitions leave one element with the last time (P25)', async () => {
     const openings = (['grant', 'ending', 'once'] as const).map((kind) => opening(kind, CLIENT[6], 'tcp/22'));
-    for (let round = 0; round < 500; round += 1) gate.open(openings.map((each) => timed(each, 30_000 + round)));
-    gate.open([...openings, ...openings].map((each) => timed(each, 100_000)));
+    for (let round = 0; round < 500; round += 1) await gate.open(openings.map((each) => timed(each, 30_000 + round)));
+    await gate.open([...openings, ...openings].map((each) => timed(each, 100_000)));
     const standing = await gate.standing();
     assert.deepEqual(standing.map((each) => each.opening.kind).sort(), ['ending', 'grant', 'once']);
     for (const { remainingMs } of standing) assert.ok(remainingMs > 90_000);
@@ -161,7 +161,7 @@ describe('openings', () => {
   });
 
   test('leaves out what ends within a second: 0 would stand for ever', async () => {
-    gate.open([0, 1, 999, -5, Number.NaN].map((ms) => timed(opening('grant', CLIENT[4], 'tcp/22'), ms)));
+    await gate.open([0, 1, 999, -5, Number.NaN].map((ms) => timed(opening('grant', CLIENT[4], 'tcp/22'), ms)));
     assert.deepEqual(await gate.standing(), []);
   });
 
@@ -172,7 +172,7 @@ describe('openings', () => {
       opening('grant', '1.2.3.4', 'tcp/8443'),
       opening('grant', '1.2.3.4', 'udp/22'),
     ];
-    gate.open([one, ...others].map((each) => timed(each, 30_000)));
+    await gate.open([one, ...others].map((each) => timed(each, 30_000)));
     await gate.close([one], false);
     const rest = (await gate.standing()).map((each) => `${each.opening.address.text} ${each.opening.protocol} ${each.opening.port}`).sort();
     assert.deepEqual(rest, ['1.2.3.4 tcp 8443', '1.2.3.4 udp 22', '11.2.3.45 tcp 22']);
@@ -181,7 +181,7 @@ describe('openings', () => {
 
   test('an IPv4-mapped address is its IPv4 address (P21)', async () => {
     assert.deepEqual(address('::ffff:10.77.0.2'), address('10.77.0.2'));
-    gate.open([timed(opening('grant', '::ffff:10.77.0.2', 'tcp/22'), 30_000)]);
+    await gate.open([timed(opening('grant', '::ffff:10.77.0.2', 'tcp/22'), 30_000)]);
     assert.equal(await knockAtPort(lab, gate, SERVER[4], 22, CLIENT[4]), 'open');
     await gate.close([opening('grant', CLIENT[4], 'tcp/22')], false);
     assert.deepEqual(await gate.standing(), []);
@@ -207,7 +207,7 @@ describe('openings', () => {
           chain lossy { type filter hook ${hook} priority 0; ${match} quota until 100 bytes counter name lost drop
           }
         }`);
-        gate.open([timed(opening('once', CLIENT[version], 'tcp/22'), 30_000)]);
+        await gate.open([timed(opening('once', CLIENT[version], 'tcp/22'), 30_000)]);
         const { socket, outcome } = await dial(lab, SERVER[version], 22, CLIENT[version]);
         assert.equal(await outcome, 'open');
         assert.equal(await talk(socket, 'here'), true);

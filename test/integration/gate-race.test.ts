@@ -75,7 +75,7 @@ describe('at the same instant', () => {
   test('two processors, one one-shot: exactly one connection passes (P30d)', async () => {
     const first = 20_000;
     await gate.install({ ...LAYOUT, protect: [port(`tcp/${first}-${first + ROUNDS - 1}`)] }, []);
-    gate.open(Array.from({ length: ROUNDS }, (_, at) => timed(opening('once', CLIENT[4], `tcp/${first + at}`), 120_000)));
+    await gate.open(Array.from({ length: ROUNDS }, (_, at) => timed(opening('once', CLIENT[4], `tcp/${first + at}`), 120_000)));
     const control = newControl();
     const [from, to] = [address(CLIENT[4]).bytes, address(SERVER[4]).bytes];
     const senders = await Promise.all(
@@ -157,7 +157,7 @@ describe('at the same instant', () => {
     assert.ok((control[2] ?? 0) > 10_000, `${control[2]} packets`);
     assert.equal(slipped, 0, `of ${control[2]} packets`);
     // The same service hears the client as soon as it may.
-    gate.open([timed(opening('grant', CLIENT[4], 'udp/5555'), 30_000)]);
+    await gate.open([timed(opening('grant', CLIENT[4], 'udp/5555'), 30_000)]);
     await sendDatagrams(lab, [new Uint8Array(32)], SERVER[4], 5555, CLIENT[4]);
     await until(() => slipped === 1);
   });

@@ -184,7 +184,7 @@ describe('the table', () => {
     gate.watch(() => {
       suspicions += 1;
     });
-    gate.open([timed(GRANT, 30_000)]);
+    await gate.open([timed(GRANT, 30_000)]);
     await gate.arm([tagNumber(1), tagNumber(2)], 60_000);
     lab.nft('add table inet other');
     lab.nft('add chain inet other c');
@@ -226,7 +226,7 @@ describe('the table', () => {
     );
     const gate = await openGate();
     await gate.install(LAYOUT, [timed(GRANT, 60_000)]);
-    gate.open([timed(opening('once', CLIENT[6], 'tcp/22'), 60_000)]);
+    await gate.open([timed(opening('once', CLIENT[6], 'tcp/22'), 60_000)]);
     await gate.arm([tagNumber(1)], 60_000);
     await gate.close([GRANT], true);
     assert.deepEqual(

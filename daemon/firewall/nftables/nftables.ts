@@ -95,7 +95,10 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
       suspicion = onSuspicion;
       attempt('watch the gate', keepWatch);
     },
-    open: (openings) => attempt('open', () => transact(conversation, openRequests(table, openings))),
+    open: (openings) => {
+      attempt('open', () => transact(conversation, openRequests(table, openings)));
+      return undefined;
+    },
     close: async (openings, cut) => {
       try {
         attempt('close', () => transact(conversation, closeRequests(table, openings, cut)));
