@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { CommandError } from './command-error.ts';
 import { DEFAULT_CONFIG, processOutput } from './commands/options.ts';
+import { safeText } from './safe-text.ts';
 import { VERSION } from './version.ts';
 
 type Globals = { readonly config?: string; readonly json?: boolean };
@@ -20,10 +21,23 @@ function program(): Command {
   const root = new Command('posternd')
     .description('Keeps protected ports closed, and opens them for a short time to clients that knock.')
     .version(VERSION)
+    .option('-c, --config <file>', 'the configuration file, here or behind the command')
     .exitOverride()
     .showSuggestionAfterError()
+    // So that `posternd -c FILE status` is the same as `posternd status -c FILE`.
+    .enablePositionalOptions()
+    .configureOutput({
+      writeOut: (text) => processOutput.out(text.trimEnd()),
+      writeErr: (text) => processOutput.err(text.trimEnd()),
+      outputError: (text, put) => put(usageLine(text)),
+    })
     .configureHelp({ sortSubcommands: false })
     .addHelpText('after', ROOT_HELP);
+
+  const globals = (options: Globals) => ({
+    config: resolve(options.config || root.opts<Globals>().config || process.env['POSTERN_CONFIG'] || DEFAULT_CONFIG),
+    json: options.json === true,
+  });
 
   common(root.command('init'))
     .description('make what a first start needs: server key, configuration, rules, ledger; never overwrites')
@@ -42,7 +56,11 @@ function program(): Command {
     });
   common(root.command('run'))
     .description('the daemon, in the foreground; systemd runs this')
-    .addHelpText('after', '\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd')
+    .addHelpText(
+      'after',
+      '\nSIGHUP reads configuration and rules again. SIGTERM and SIGINT (Ctrl-C) stop it in order and end with 0; the gate stays closed.' +
+        '\n\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd',
+    )
     .action(async (options: Globals) => {
       const { runCommand } = await import('./commands/run.ts');
       await runCommand(globals(options));
@@ -51,18 +69,24 @@ function program(): Command {
   const gate = root.command('gate').description('the gate alone: up, down, show; works without the daemon');
   common(gate.command('up'))
     .description('close the protected ports, with the grants that are still live; what the boot unit runs')
+    .addHelpText('after', '\nExamples:\n  sudo posternd gate up\n  sudo posternd gate up && sudo posternd gate show')
     .action(async (options: Globals) => {
       const { gateUpCommand } = await import('./commands/gate.ts');
       await gateUpCommand(globals(options), processOutput);
     });
   common(gate.command('down'))
     .description('take the gate away: every port is as open as without Postern')
+    .addHelpText(
+      'after',
+      '\nLive grants are kept for the next "gate up". A restart of the daemon puts the gate up again.\n\nExamples:\n  sudo posternd gate down',
+    )
     .action(async (options: Globals) => {
       const { gateDownCommand } = await import('./commands/gate.ts');
       await gateDownCommand(globals(options), processOutput);
     });
   common(gate.command('show'))
-    .description('show what stands in the kernel')
+    .description('show what stands in the kernel: counters, openings with their time left, rules')
+    .addHelpText('after', '\nExamples:\n  sudo posternd gate show\n  sudo posternd gate show --json | jq .openings')
     .action(async (options: Globals) => {
       const { gateShowCommand } = await import('./commands/gate.ts');
       await gateShowCommand(globals(options), processOutput);
@@ -77,6 +101,7 @@ function program(): Command {
     });
   common(root.command('grants'))
     .description('live grants: who, from where, to what, and how long still')
+    .addHelpText('after', "\nExamples:\n  sudo posternd grants\n  sudo posternd grants --json | jq -r '.grants[].client'")
     .action(async (options: Globals) => {
       const { grantsCommand } = await import('./commands/status.ts');
       await grantsCommand(globals(options), processOutput);
@@ -95,6 +120,7 @@ function program(): Command {
     });
   common(root.command('reload'))
     .description('read configuration and rules again; keeps the old ones when the new ones are wrong')
+    .addHelpText('after', '\nExamples:\n  sudo posternd reload\n  sudo posternd check && sudo systemctl reload posternd')
     .action(async (options: Globals) => {
       const { reloadCommand } = await import('./commands/control.ts');
       await reloadCommand(globals(options), processOutput);
@@ -107,18 +133,25 @@ Examples:
   sudo posternd init             make /etc/postern
   sudo posternd check            is everything right?
   sudo posternd status           who is in, and what was refused
+  sudo posternd -c /srv/second/postern.yaml status
 
 Exit codes: 0 done, 1 it did not work, 2 wrong usage or configuration, 3 not permitted.`;
 
 function common(command: Command): Command {
   return command
-    .option('-c, --config <file>', 'the configuration file (or POSTERN_CONFIG)', process.env['POSTERN_CONFIG'] ?? DEFAULT_CONFIG)
+    .option('-c, --config <file>', `the configuration file (else POSTERN_CONFIG, else ${DEFAULT_CONFIG})`)
     .option('--json', 'print one JSON object')
     .exitOverride();
 }
 
-function globals(options: Globals): { readonly config: string; readonly json: boolean } {
-  return { config: resolve(options.config ?? DEFAULT_CONFIG), json: options.json === true };
+/** Commander's sentence as one line of ours: what is wrong, perhaps what was meant, and what to do. */
+function usageLine(text: string): string {
+  const words = text
+    .trim()
+    .replace(/^error: /, '')
+    .replaceAll('\n', ' ')
+    .replace(/\.$/, '');
+  return `posternd: ${safeText(words)}: see "posternd --help"`;
 }
 
 function report(error: unknown): number {
@@ -127,10 +160,10 @@ function report(error: unknown): number {
     return error.exitCode === 0 ? 0 : 2;
   }
   if (error instanceof CommandError) {
-    for (const line of error.message.split('\n')) process.stderr.write(`posternd: ${line}\n`);
+    for (const line of error.message.split('\n')) processOutput.err(`posternd: ${line}`);
     return error.exitCode;
   }
-  process.stderr.write(`posternd: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  processOutput.err(`posternd: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return 1;
 }
 

@@ -9,7 +9,20 @@ export type CommonOptions = {
 
 export const DEFAULT_CONFIG = '/etc/postern/postern.yaml';
 
+// The streams are touched only when something is written: Node makes a pipe there non-blocking for everybody who shares it.
 export const processOutput: Output = {
-  out: (text) => process.stdout.write(`${text}\n`),
-  err: (text) => process.stderr.write(`${text}\n`),
+  out: (text) => write(process.stdout, `${text}\n`),
+  err: (text) => write(process.stderr, `${text}\n`),
 };
+
+function write(stream: NodeJS.WriteStream, text: string): void {
+  if (!stream.listeners('error').includes(onWriteError)) stream.on('error', onWriteError);
+  stream.write(text);
+}
+
+/** A reader that has seen enough (`| head -1`) is no error, and must not stop a command halfway. A disk that is full is one. */
+function onWriteError(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') return;
+  process.exitCode = 1;
+  process.stderr.write(`posternd: the output could not be written (${error.code ?? error.message})\n`);
+}
