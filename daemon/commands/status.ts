@@ -48,7 +48,7 @@ function describeGrants(grants: readonly GrantLine[]): string {
     grant.id,
     grant.client,
     grant.address,
-    `${grant.service}${grant.kind === 'once' ? ' (once)' : ''}${grant.source_port === null ? '' : ` (from port ${grant.source_port})`}`,
+    `${grant.service}${grant.kind.startsWith('once') ? ' (once)' : ''}${grant.source_port === null ? '' : ` (from port ${grant.source_port})`}`,
     grant.ports.join(','),
     `${grant.remaining_seconds} s`,
   ]);

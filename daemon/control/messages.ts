@@ -1,5 +1,6 @@
 // The closed list of what can be asked over the control socket, and what comes back. One JSON object a line, both ways.
 import { z } from 'zod';
+import { GRANT_KINDS } from '../firewall/firewall.ts';
 
 const text = z.string().min(1).max(256);
 
@@ -20,7 +21,7 @@ export const GrantLine = z.object({
   address: z.string(),
   service: z.string(),
   ports: z.array(z.string()),
-  kind: z.enum(['grant', 'ending', 'bound', 'once']),
+  kind: z.enum(GRANT_KINDS),
   source_port: z.number().nullable(),
   granted_at: z.string(),
   remaining_seconds: z.number(),

@@ -26,15 +26,19 @@ export type GateLayout = {
 };
 
 /**
- * One element of a grant set. `kind`: `grant` (connections live on after it ends), `ending` (they end with it),
- * `bound` (only from that source port), `once` (one connection).
+ * What a grant admits: `grant` any connection, `bound` those from one source port, `once` a single one. Connections live on after their
+ * grant, except those of the kinds in `-ending` and of `ending`, which end with it.
  */
+export const GRANT_KINDS = ['grant', 'ending', 'bound', 'bound-ending', 'once', 'once-ending'] as const;
+export type GrantKind = (typeof GRANT_KINDS)[number];
+
+/** One element of a set. `lasting` admits nobody: connections that end with their grant may go on while it stands. */
 export type Opening = {
-  readonly kind: 'grant' | 'ending' | 'bound' | 'once';
+  readonly kind: GrantKind | 'lasting';
   readonly address: IpAddress;
   readonly protocol: Protocol;
   readonly port: number;
-  /** The source port for `bound`, else 0. */
+  /** The source port for `bound` and `bound-ending`, else 0. */
   readonly sourcePort: number;
 };
 
@@ -43,6 +47,11 @@ export const SHORTEST_OPENING_MS = 1000;
 
 /** An opening and how long it shall still stand; under SHORTEST_OPENING_MS it is left out. */
 export type TimedOpening = { readonly opening: Opening; readonly remainingMs: number };
+
+/** Whether it admits a single connection: the kernel then takes it out by itself, and only the kernel knows. */
+export function admitsOnce(kind: Opening['kind']): boolean {
+  return kind === 'once' || kind === 'once-ending';
+}
 
 /** The same opening has the same text, whatever object it is: a map key. */
 export function openingKey(opening: Opening): string {

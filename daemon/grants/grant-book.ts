@@ -3,7 +3,7 @@ import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
 import { type MonotonicMs, monotonicMs } from '../clock.ts';
-import { type Opening, openingKey, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall/firewall.ts';
+import { admitsOnce, type GrantKind, type Opening, openingKey, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall/firewall.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 
 /** One service, open for one client at one address. */
@@ -16,7 +16,7 @@ export type Grant = {
   readonly address: IpAddress;
   readonly label: string;
   readonly ports: readonly PortRange[];
-  readonly kind: Opening['kind'];
+  readonly kind: GrantKind;
   readonly sourcePort: number;
   /** `sent at` of the youngest knock that opened or prolonged it: a close ends only what is older. */
   readonly sentAtMs: UnixMs;
@@ -38,16 +38,18 @@ export type EndPlan = {
   readonly shutOnly: readonly Opening[];
 };
 
-/** The openings of a grant, ranges expanded to ports. */
-export function openingsOf(grant: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'>): readonly Opening[] {
-  return grant.ports.flatMap(({ protocol, first, last }) =>
-    Array.from({ length: last - first + 1 }, (_, at) => ({
-      kind: grant.kind,
-      address: grant.address,
-      protocol,
-      port: first + at,
-      sourcePort: grant.sourcePort,
-    })),
+/** The openings of a grant, ranges expanded to ports. The one connection of `once-ending` needs another one to go on. */
+export function openingsOf({
+  ports,
+  kind,
+  address,
+  sourcePort,
+}: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'>): readonly Opening[] {
+  const kinds = kind === 'once-ending' ? [kind, 'lasting' as const] : [kind];
+  return ports.flatMap(({ protocol, first, last }) =>
+    Array.from({ length: last - first + 1 }, (_, at) => first + at).flatMap((port) =>
+      kinds.map((each) => ({ kind: each, address, protocol, port, sourcePort })),
+    ),
   );
 }
 
@@ -160,7 +162,7 @@ export class GrantBook {
   /** Every opening that shall stand now, for a gate that is loaded anew. `spent` are one-shots that were used. */
   standing(now: MonotonicMs, spent: (opening: Opening) => boolean): readonly TimedOpening[] {
     return this.#timed(this.all().flatMap(openingsOf), new Map(), new Set(), now).filter(
-      ({ opening }) => opening.kind !== 'once' || !spent(opening),
+      ({ opening }) => !admitsOnce(opening.kind) || !spent(opening),
     );
   }
 

@@ -8,6 +8,7 @@ import { parseAddress } from '../../protocol/address.ts';
 import { unixMs } from '../../protocol/brand.ts';
 import { formatPortRange, parsePortRange } from '../../protocol/ports.ts';
 import { type MonotonicMs, monotonicMs } from '../clock.ts';
+import { GRANT_KINDS } from '../firewall/firewall.ts';
 import type { Grant } from './grant-book.ts';
 
 const FILE = 'grants.jsonl';
@@ -20,7 +21,7 @@ const Put = z.strictObject({
   address: z.string(),
   label: z.string(),
   ports: z.array(z.string()),
-  kind: z.enum(['grant', 'ending', 'bound', 'once']),
+  kind: z.enum(GRANT_KINDS),
   sourcePort: z.number().int(),
   sentAtMs: z.number().int(),
   grantedAtMs: z.number().int(),

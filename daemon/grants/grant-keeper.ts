@@ -3,7 +3,7 @@ import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { Clock } from '../clock.ts';
 import type { Observer } from '../decision.ts';
-import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { admitsOnce, type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';

@@ -4,6 +4,7 @@ import { contains, type IpAddress, type Network } from '../../protocol/address.t
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { KnockBody } from '../../protocol/knock.ts';
 import { countPorts } from '../config/ranges.ts';
+import type { GrantKind } from '../firewall/firewall.ts';
 import { MAX_PORTS_AT_ONCE } from '../rules/limits.ts';
 import type { AllowEntry, Client, ClientKey } from '../rules/rulebook.ts';
 import { drop, pass, type Step } from '../step.ts';
@@ -104,18 +105,22 @@ function allow(input: AuthorizeInput, settled: Settled, service: Decided['servic
   if (settled.how === 'other' && !entry.onBehalf) return drop('relayed', `${service.name} is not given on behalf of others`);
   if (settled.how === 'unbound' && entry.requireSource) return drop('source-required', service.name);
   const once = entry.once || body.action.once;
-  const ending = entry.sessions === 'end';
-  if (body.sourcePort !== 0 && (once || ending)) return drop('source-port', `${service.name} is one-shot, or ends its sessions`);
-  // The rule's "connections end with the grant" must not be got around by asking for one connection that does not.
-  if (once && ending) return drop('not-allowed', `${service.name} ends its sessions, which one-shot grants cannot`);
+  // One element of the gate says "once" or "from this port", never both.
+  if (body.sourcePort !== 0 && once) return drop('source-port', `${service.name} is one-shot`);
   const wanted = body.action.lifetimeSeconds === 0 ? entry.ttlSeconds : Math.min(body.action.lifetimeSeconds, entry.maxTtlSeconds);
   return pass({
     label: service.name,
     ports: service.ports,
-    kind: once ? 'once' : ending ? 'ending' : body.sourcePort !== 0 ? 'bound' : 'grant',
-    sourcePort: once || ending ? 0 : body.sourcePort,
+    kind: kindOf(once ? 'once' : body.sourcePort !== 0 ? 'bound' : 'grant', entry.sessions),
+    sourcePort: body.sourcePort,
     lifetimeSeconds: Math.min(wanted, secondsLeft(client.expiresAtMs, now), secondsLeft(key.expiresAtMs, now)),
   });
+}
+
+/** The rule's "connections end with the grant" cannot be got around by asking for one connection, or for one from a certain port. */
+function kindOf(admits: 'grant' | 'bound' | 'once', sessions: AllowEntry['sessions']): GrantKind {
+  if (sessions === 'keep') return admits;
+  return admits === 'grant' ? 'ending' : `${admits}-ending`;
 }
 
 /** No grant outlives its client: what is left, at least a second, as the client had not expired a moment ago. */

@@ -120,14 +120,6 @@ function readAllow(
     problems.push(problemAt(place, 'this entry names no services', 'add services: [ssh]'));
   const services = resolvePorts(source, fields.services ?? [], [...here, 'services'], config.services, problems);
   const { ttlSeconds, maxTtlSeconds } = lifetimes(source, here, fields, config.defaultTtlSeconds, problems);
-  const once = fields.once ?? false;
-  const sessions = fields.sessions ?? 'keep';
-  if (once && sessions === 'end') {
-    const cure = 'remove one of them';
-    problems.push(
-      problemAt(source.keyPlaceOf([...here, 'sessions']), 'once: true together with sessions: end is not available in this version', cure),
-    );
-  }
   const byDefault = fields.default ?? true;
   if (byDefault && countPorts(services.flatMap(({ ports }) => ports)) > MAX_PORTS_AT_ONCE) {
     const message = `this entry gives more than ${MAX_PORTS_AT_ONCE} ports by default`;
@@ -141,8 +133,8 @@ function readAllow(
       from: fields.from === undefined ? undefined : networks(source, here, fields.from, problems),
       ttlSeconds,
       maxTtlSeconds,
-      once,
-      sessions,
+      once: fields.once ?? false,
+      sessions: fields.sessions ?? 'keep',
       requireSource: fields.require_source ?? false,
       onBehalf: fields.on_behalf ?? false,
       place,

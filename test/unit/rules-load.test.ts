@@ -66,11 +66,6 @@ const MISTAKES: readonly Case[] = [
   ['from with host bits', entry('from: [10.0.0.1/24]'), 'a.yaml:6:12: 10.0.0.1/24 has host bits set: did you mean 10.0.0.0/24?'],
   ['sessions: kill', entry('sessions: kill'), /^a.yaml:6:15: sessions must be keep or end/],
   [
-    'one-shot whose sessions end',
-    entry('once: true\n    sessions: end'),
-    /^a.yaml:7:5: once: true together with sessions: end is not available in this version/,
-  ],
-  [
     'more ports by default than one knock may open',
     `${CLIENT}allow:\n  - services: [tcp/1-2000]\n`,
     /^a.yaml:5:15: this entry gives more than 1024 ports by default/,

@@ -9,6 +9,7 @@ import { destroySockets, liveConnections } from './live-connections.ts';
 import { fingerprint, readCounters, readElements, readOpenings, readTable } from './reading.ts';
 import { addElements, deleteTable, flushSet, newTable, type Request, removeElements } from './requests.ts';
 import {
+  admittedEndingSet,
   admittedKeyBytes,
   admittedKeyParts,
   admittedSet,
@@ -171,6 +172,7 @@ function takeOver(conversation: Conversation, table: string): Carried {
     elements: new Map(
       VERSIONS.flatMap((version) => [
         keep(admittedSet(version), keyBytes(admittedKeyParts(version))),
+        keep(admittedEndingSet(version), keyBytes(admittedKeyParts(version))),
         keep(cutSet(version), keyBytes(cutKeyParts(version))),
       ]),
     ),

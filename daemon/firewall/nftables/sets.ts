@@ -2,7 +2,7 @@
 import type { IpAddress } from '../../../protocol/address.ts';
 import { addressFromBytes } from '../../../protocol/address.ts';
 import { PROTOCOL_NUMBER, type Protocol } from '../../../protocol/ports.ts';
-import type { Opening } from '../firewall.ts';
+import { admitsOnce, GRANT_KINDS, type Opening } from '../firewall.ts';
 import type { KeyPart } from './expressions.ts';
 
 export type SetSpec = {
@@ -35,15 +35,27 @@ const TAG_HEADROOM = 2;
 export type Version = 4 | 6;
 export const VERSIONS: readonly Version[] = [4, 6];
 
-const BASE = { grant: 'grants', ending: 'ending', bound: 'bound', once: 'once' } as const satisfies Record<Opening['kind'], string>;
-export const OPENING_KINDS = ['grant', 'ending', 'bound', 'once'] as const satisfies readonly Opening['kind'][];
+const BASE = {
+  grant: 'grants',
+  ending: 'ending',
+  bound: 'bound',
+  'bound-ending': 'boundending',
+  once: 'once',
+  'once-ending': 'onceending',
+  lasting: 'lasting',
+} as const satisfies Record<Opening['kind'], string>;
+export const OPENING_KINDS: readonly Opening['kind'][] = [...GRANT_KINDS, 'lasting'];
 
 export function openingSet(kind: Opening['kind'], version: Version): string {
   return `${BASE[kind]}${version}`;
 }
 
 export function openingKeyParts(kind: Opening['kind'], version: Version): readonly KeyPart[] {
-  return kind === 'bound' ? [`saddr${version}`, 'l4proto', 'sport', 'dport'] : [`saddr${version}`, 'l4proto', 'dport'];
+  return hasSourcePort(kind) ? [`saddr${version}`, 'l4proto', 'sport', 'dport'] : [`saddr${version}`, 'l4proto', 'dport'];
+}
+
+function hasSourcePort(kind: Opening['kind']): boolean {
+  return kind === 'bound' || kind === 'bound-ending';
 }
 
 export function cutSet(version: Version): string {
@@ -56,6 +68,11 @@ export function cutKeyParts(version: Version): readonly KeyPart[] {
 
 export function admittedSet(version: Version): string {
   return `admitted${version}`;
+}
+
+/** The same for connections that end with their grant: they are let in again only while it stands. */
+export function admittedEndingSet(version: Version): string {
+  return `admittedending${version}`;
 }
 
 export function admittedKeyParts(version: Version): readonly KeyPart[] {
@@ -88,20 +105,22 @@ export function setSpecs(tagCapacity: number | undefined): readonly SetSpec[] {
       VERSIONS.map((version) => ({
         name: openingSet(kind, version),
         key: openingKeyParts(kind, version),
-        size: kind === 'once' ? SMALL_SIZE : GRANT_SIZE,
+        size: admitsOnce(kind) || kind === 'lasting' ? SMALL_SIZE : GRANT_SIZE,
         timeoutMs: GRANT_TIMEOUT_MS,
-        dynamic: kind === 'once',
-        once: kind === 'once',
+        dynamic: admitsOnce(kind),
+        once: admitsOnce(kind),
       })),
     ),
-    ...VERSIONS.map((version) => ({
-      name: admittedSet(version),
-      key: admittedKeyParts(version),
-      size: SMALL_SIZE,
-      timeoutMs: ADMITTED_TIMEOUT_MS,
-      dynamic: true,
-      once: false,
-    })),
+    ...[admittedSet, admittedEndingSet].flatMap((nameOf) =>
+      VERSIONS.map((version) => ({
+        name: nameOf(version),
+        key: admittedKeyParts(version),
+        size: SMALL_SIZE,
+        timeoutMs: ADMITTED_TIMEOUT_MS,
+        dynamic: true,
+        once: false,
+      })),
+    ),
     ...VERSIONS.map((version) => ({
       name: cutSet(version),
       key: cutKeyParts(version),
@@ -138,7 +157,7 @@ function encodeKey(...parts: readonly (Uint8Array | { readonly protocol: Protoco
 
 export function openingKeyBytes(opening: Opening): Uint8Array {
   const { kind, address, protocol, port, sourcePort } = opening;
-  return kind === 'bound'
+  return hasSourcePort(kind)
     ? encodeKey(address.bytes, { protocol }, { port: sourcePort }, { port })
     : encodeKey(address.bytes, { protocol }, { port });
 }
@@ -171,7 +190,7 @@ export function decodeOpening(kind: Opening['kind'], version: Version, key: Uint
     kind,
     address,
     protocol,
-    port: port(kind === 'bound' ? width + 8 : width + 4),
-    sourcePort: kind === 'bound' ? port(width + 4) : 0,
+    port: port(hasSourcePort(kind) ? width + 8 : width + 4),
+    sourcePort: hasSourcePort(kind) ? port(width + 4) : 0,
   };
 }

@@ -5,9 +5,10 @@
 // prerouting, mangle:  gate ── on an interface ──► arrived ── protected port ──► here ── our address ──► ours
 //                      ours: trusted, cut, answers, established, openings, one-shots; what is left ──► refuse
 import { PROTOCOL_NUMBER } from '../../../protocol/ports.ts';
-import type { GateLayout } from '../firewall.ts';
+import type { GateLayout, Opening } from '../firewall.ts';
 import * as e from './expressions.ts';
 import {
+  admittedEndingSet,
   admittedKeyParts,
   admittedSet,
   cutKeyParts,
@@ -105,7 +106,10 @@ function gateOnly(layout: GateLayout): readonly Chain[] {
     {
       name: 'while_granted',
       hook: undefined,
-      rules: [...admitting('ending', e.verdict('return')), ...admitting('grant', e.verdict('return')), ...endConnection()],
+      rules: [
+        ...(['ending', 'bound-ending', 'lasting', 'grant'] as const).flatMap((kind) => admitting(kind, e.verdict('return'))),
+        ...endConnection(),
+      ],
     },
     {
       name: 'cutoff',
@@ -123,6 +127,7 @@ function gateOnly(layout: GateLayout): readonly Chain[] {
 
 function oursRules(layout: GateLayout): readonly Rule[] {
   const accept = e.verdict('return');
+  const label = [...e.setLabel(ENDING_LABEL), ...accept];
   return [
     ...layout.trusted.map(({ address, prefix }) => [
       ...e.family(address.family),
@@ -135,24 +140,37 @@ function oursRules(layout: GateLayout): readonly Rule[] {
     // `related` is left out on purpose: ICMP is never protected, and helpers could open ports.
     [...e.connectionState('established'), ...e.hasLabel(ENDING_LABEL), ...e.toChain('goto', 'while_granted')],
     [...e.connectionState('established'), ...accept],
-    ...admitting('ending', [...e.setLabel(ENDING_LABEL), ...accept]),
+    ...admitting('ending', label),
+    ...admitting('bound-ending', label),
     ...admitting('grant', accept),
     ...admitting('bound', accept),
     ...VERSIONS.map((version) => [...e.family(version), ...e.inSet(admittedSet(version), admittedKeyParts(version)), ...accept]),
-    // A one-shot: remember the connection, so that its repeated SYN still connects (P30a).
+    // Two sets: what ends with its grant is let in again only while that stands, though conntrack may never hear an answer (UDP).
     ...VERSIONS.map((version) => [
-      ...e.connectionState('new'),
       ...e.family(version),
-      ...e.inSet(openingSet('once', version), openingKeyParts('once', version)),
-      ...e.changeSet('delete', openingSet('once', version), openingKeyParts('once', version)),
-      ...e.changeSet('add', admittedSet(version), admittedKeyParts(version)),
-      ...accept,
+      ...e.inSet(admittedEndingSet(version), admittedKeyParts(version)),
+      ...e.inSet(openingSet('lasting', version), openingKeyParts('lasting', version)),
+      ...label,
     ]),
+    ...admittingOnce('once', admittedSet, accept),
+    ...admittingOnce('once-ending', admittedEndingSet, label),
     e.toChain('goto', 'refuse'),
   ];
 }
 
-function admitting(kind: 'grant' | 'ending' | 'bound', then: e.Expressions): readonly Rule[] {
+/** A one-shot: remembers the connection, so that its repeated SYN still connects (P30a). */
+function admittingOnce(kind: 'once' | 'once-ending', remembered: typeof admittedSet, then: e.Expressions): readonly Rule[] {
+  return VERSIONS.map((version) => [
+    ...e.connectionState('new'),
+    ...e.family(version),
+    ...e.inSet(openingSet(kind, version), openingKeyParts(kind, version)),
+    ...e.changeSet('delete', openingSet(kind, version), openingKeyParts(kind, version)),
+    ...e.changeSet('add', remembered(version), admittedKeyParts(version)),
+    ...then,
+  ]);
+}
+
+function admitting(kind: Exclude<Opening['kind'], 'once' | 'once-ending'>, then: e.Expressions): readonly Rule[] {
   return VERSIONS.map((version) => [...e.family(version), ...e.inSet(openingSet(kind, version), openingKeyParts(kind, version)), ...then]);
 }
 
