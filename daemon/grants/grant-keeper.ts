@@ -177,9 +177,13 @@ export class GrantKeeper {
   /** Makes the kernel follow the book, from which these are gone. One failing step never keeps the others from being done (P23). */
   async #shut(ended: readonly Grant[], cut: boolean): Promise<void> {
     const { firewall, clock } = this.#options;
+    const isShared = ({ kind, address }: Grant): boolean => admitsOnce(kind) && this.#book.at(address).some((other) => other.kind === kind);
+    // A one-shot that was used must not be opened anew for its other owners, and only the kernel knows.
+    const standing = ended.some(isShared) ? new Set((await firewall.standing()).map(({ opening }) => openingKey(opening))) : undefined;
     const plan = this.#book.planEnd(ended, clock.monotonic());
+    const open = plan.open.filter(({ opening }) => !admitsOnce(opening.kind) || standing?.has(openingKey(opening)) === true);
     // All three are begun before anything is waited for: no grant comes in between.
-    const steps = [async () => firewall.open(plan.open), () => firewall.close(plan.shut, cut), () => firewall.close(plan.shutOnly, false)];
+    const steps = [async () => firewall.open(open), () => firewall.close(plan.shut, cut), () => firewall.close(plan.shutOnly, false)];
     const results = await Promise.allSettled(steps.map((step) => step()));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }

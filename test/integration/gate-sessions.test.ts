@@ -49,8 +49,13 @@ describe('sessions that end with their grant', () => {
   });
 
   /** All that a grant of this kind puts into the kernel. */
-  const grantOf = (kind: 'once-ending' | 'bound-ending', from: string, to = 'tcp/22', remainingMs = 30_000, sourcePort = 0): TimedOpening[] =>
-    openingsOf({ kind, address: address(from), ports: [port(to)], sourcePort }).map((each) => timed(each, remainingMs));
+  const grantOf = (
+    kind: 'once-ending' | 'bound-ending',
+    from: string,
+    to = 'tcp/22',
+    remainingMs = 30_000,
+    sourcePort = 0,
+  ): TimedOpening[] => openingsOf({ kind, address: address(from), ports: [port(to)], sourcePort }).map((each) => timed(each, remainingMs));
   const kinds = async () => (await gate.standing()).map((standing) => standing.opening.kind);
 
   for (const version of VERSIONS) {
@@ -58,7 +63,7 @@ describe('sessions that end with their grant', () => {
     const attempt = (from: string = client, sourcePort = 0) => knockAtPort(lab, gate, server, 22, from, sourcePort);
 
     test(`IPv${version}: a one-shot admits one connection, which ends with the grant by the kernel's clock`, async () => {
-      gate.open(grantOf('once-ending', client, 'tcp/22', 2500));
+      await gate.open(grantOf('once-ending', client, 'tcp/22', 2500));
       assert.equal(await attempt(neighbor), 'silent');
       const { socket, outcome } = await dial(lab, server, 22, client);
       assert.equal(await outcome, 'open');
@@ -73,7 +78,7 @@ describe('sessions that end with their grant', () => {
 
     test(`IPv${version}: what makes a used one-shot last admits nobody, and closing it ends the connection`, async () => {
       const grant = grantOf('once-ending', client);
-      gate.open(grant);
+      await gate.open(grant);
       const { socket, outcome } = await dial(lab, server, 22, client);
       assert.equal(await outcome, 'open');
       assert.equal(await talk(socket, 'here'), true);
@@ -90,7 +95,7 @@ describe('sessions that end with their grant', () => {
 
     test(`IPv${version}: revoking it cuts the connection at once`, async () => {
       const grant = grantOf('once-ending', client);
-      gate.open(grant);
+      await gate.open(grant);
       const { socket, outcome } = await dial(lab, server, 22, client);
       assert.equal(await outcome, 'open');
       const ended = new Promise((resolve) => socket.once('close', resolve));
@@ -114,7 +119,7 @@ describe('sessions that end with their grant', () => {
           }
         }`);
         const grant = grantOf('once-ending', client);
-        gate.open(grant);
+        await gate.open(grant);
         const { socket, outcome } = await dial(lab, server, 22, client);
         assert.equal(await outcome, 'open');
         assert.match(command('nft', 'list', 'counter', 'inet', 'loss', 'lost'), /packets 1 /);
@@ -143,7 +148,7 @@ describe('sessions that end with their grant', () => {
         await until(async () => heard.includes(text) || (await gate.counters()).refused > before);
       };
       const grant = grantOf('once-ending', client, 'udp/5555');
-      gate.open(grant);
+      await gate.open(grant);
       await send(one, 'first');
       await send(other, 'of another socket');
       await send(one, 'second');
@@ -157,7 +162,7 @@ describe('sessions that end with their grant', () => {
 
     test(`IPv${version}: an opening for one source port admits that port only, and its connection ends with it`, async () => {
       const grant = grantOf('bound-ending', client, 'tcp/22', 30_000, 40_122);
-      gate.open(grant);
+      await gate.open(grant);
       assert.deepEqual(
         (await gate.standing()).map((standing) => standing.opening),
         grant.map((each) => each.opening),
@@ -174,11 +179,11 @@ describe('sessions that end with their grant', () => {
     });
 
     test(`IPv${version}: a one-shot that keeps its connection is not ended by one beside it that does not (P30)`, async () => {
-      gate.open([timed(opening('once', client, 'tcp/22'), 30_000)]);
+      await gate.open([timed(opening('once', client, 'tcp/22'), 30_000)]);
       const kept = await dial(lab, server, 22, client);
       assert.equal(await kept.outcome, 'open');
       const grant = grantOf('once-ending', client);
-      gate.open(grant);
+      await gate.open(grant);
       const ending = await dial(lab, server, 22, client);
       assert.equal(await ending.outcome, 'open');
       for (const { socket } of [kept, ending]) assert.equal(await talk(socket, 'both live'), true);
