@@ -26,6 +26,16 @@ export type Status = {
   }[];
 };
 
+export type StartOptions = {
+  /** Words before node: `setpriv …`, say. */
+  readonly before?: readonly string[];
+  /** Options of node itself. */
+  readonly node?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly ipc?: boolean;
+  readonly deadlineMs?: number;
+};
+
 /** A server: its folder holds configuration, rules, host key, state and control socket. */
 export class Installation {
   readonly host: Host;
@@ -81,10 +91,11 @@ export class Installation {
   }
 
   /** Starts the daemon and comes back when it answers on its control socket with the gate up. */
-  async start(): Promise<Running> {
-    const daemon = this.host.start([process.execPath, POSTERND, 'run', '-c', this.configFile]);
+  async start(options: StartOptions = {}): Promise<Running> {
+    const { before = [], node = [], deadlineMs = 20_000, ...rest } = options;
+    const daemon = this.host.start([...before, process.execPath, ...node, POSTERND, 'run', '-c', this.configFile], rest);
     this.#daemon = daemon;
-    await daemon.waitForOutput(READY, 20_000);
+    await daemon.waitForOutput(READY, deadlineMs);
     return daemon;
   }
 

@@ -1,0 +1,11 @@
+// What the probe inside a daemon tells about the time since it was asked last. Types only.
+export type StallReport = {
+  /** The longest spans for which the event loop could not turn, longest first. */
+  readonly stallsMs: readonly number[];
+  readonly rssMiB: number;
+  /** The most that was seen since the last report. */
+  readonly peakMiB: number;
+  /** Processor time of all threads of the daemon. */
+  readonly cpuMs: number;
+  readonly elapsedMs: number;
+};
