@@ -7,6 +7,7 @@ import type { Clock } from './clock.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { CommandError, type ExitCode } from './command-error.ts';
 import type { Config } from './config/config.ts';
+import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
 import { type Firewall, FirewallError, type GateLayout, type Sieve } from './firewall/firewall.ts';
 import { Flow } from './flow.ts';
@@ -106,6 +107,7 @@ export class Postern {
     // A running daemon tries again; one that cannot hear anybody from the start had better say so and end.
     if (refusal !== undefined) throw refusal;
     this.#parts.firewall.watch(() => void this.gate.verify());
+    await this.#keepConfig();
   }
 
   receive(datagram: Datagram): Promise<void> {
@@ -172,6 +174,12 @@ export class Postern {
     this.grants.end();
   }
 
+  /** A mistake in the file must not leave the server open at the next boot: `gate up` falls back to this. */
+  async #keepConfig(): Promise<void> {
+    const trouble = await keepLastGood(this.#setup.config);
+    if (trouble !== undefined) this.#parts.log.warn(trouble);
+  }
+
   async #reload(): Promise<Reloaded> {
     const next = await readSetup(this.#setup.config.file);
     const notes = fixedDifferences(this.#fixedParts(this.#setup.config), this.#fixedParts(next.config));
@@ -191,6 +199,7 @@ export class Postern {
     } finally {
       await this.#sieve.replacePeers(peers);
     }
+    await this.#keepConfig();
     return { clients: setup.book.clients.length, warnings: setup.warnings.map(formatProblem), notes };
   }
 

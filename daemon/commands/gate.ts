@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
+import { keepLastGood, recallLastGood } from '../config/last-good.ts';
 import { loadConfig } from '../config/load.ts';
 import { askDaemon, NotRunning } from '../control/ask.ts';
 import { GateReport } from '../control/messages.ts';
@@ -16,8 +17,11 @@ import { run, SpawnError } from '../spawn.ts';
 import type { CommonOptions, Output } from './options.ts';
 import { requireConfig, requireNetAdmin } from './require.ts';
 
+/** With a wrong configuration the gate still goes up, by the last one that was right: exit 2, but closed. */
 export async function gateUpCommand(options: CommonOptions, output: Output): Promise<void> {
-  const config = requireConfig(await loadConfig(options.config));
+  const loaded = await loadConfig(options.config);
+  const last = loaded.config === undefined ? await recallLastGood(options.config) : undefined;
+  const config = last ?? requireConfig(loaded);
   await viaDaemonOr(config, 'up', () =>
     withFirewall(config, async (firewall) => {
       const standing = await firewall.standing().catch(() => []);
@@ -25,6 +29,12 @@ export async function gateUpCommand(options: CommonOptions, output: Output): Pro
       await firewall.install(gateLayout(config, sieveFor(config, config.nflogGroup), 0), openings);
     }),
   );
+  if (last !== undefined) {
+    output.err('posternd: the configuration is wrong; the gate stands by the last one that was right, so that nothing is open:');
+    requireConfig(loaded);
+  }
+  const trouble = await keepLastGood(config);
+  if (trouble !== undefined) output.err(`posternd: ${trouble}`);
   const closed = config.protect.length === 0 ? 'nothing is protected yet' : `${config.protect.length} protected, closed unless granted`;
   output.out(options.json ? JSON.stringify({ state: 'up' }) : `the gate is up: ${closed}`);
 }

@@ -14,7 +14,7 @@ import { readTrustedFile } from './trusted-file.ts';
 import { type Path, readYaml, type YamlSource } from './yaml-source.ts';
 
 // Tunable. A configuration is a page long; whatever is longer is some other file.
-const MAX_CONFIG_BYTES = 1024 * 1024;
+export const MAX_CONFIG_BYTES = 1024 * 1024;
 
 export type LoadedConfig = { readonly config?: Config; readonly problems: readonly Problem[] };
 

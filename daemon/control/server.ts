@@ -47,9 +47,15 @@ export async function serveControl(path: string, groupId: number | undefined, an
   } finally {
     process.umask(before);
   }
-  if (groupId !== undefined) {
-    chownSync(path, -1, groupId);
-    chmodSync(path, 0o660);
+  try {
+    if (groupId !== undefined) {
+      chownSync(path, -1, groupId);
+      chmodSync(path, 0o660);
+    }
+  } catch (error) {
+    // An open server would keep the process from ending.
+    server.close();
+    throw new CommandError(1, `cannot give ${path} to its group (${String(error)}): start the daemon as a member of that group`);
   }
   return {
     close: () =>

@@ -1,5 +1,6 @@
 // Black box: what breaks opens nothing and loses nothing: kill -9, restart, flush ruleset, broken rules, a second daemon.
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { labMissing } from '../lab/lab.ts';
 import { Running } from '../lab/process.ts';
@@ -139,6 +140,29 @@ describe('a fault', { skip, timeout: 240_000 }, () => {
     assert.match(await stage.knock(address), /open after/);
     assert.equal(await stage.door(address, stage.stranger), 'timeout');
   });
+
+  for (const [text, broken] of [
+    ['a key that does not exist', 'protcet: [ssh]\n'],
+    ['no YAML at all', '{{{\n'],
+    ['nothing in it', ''],
+  ] as const) {
+    test(`a boot with a broken configuration (${text}) closes what the last good one closed, and says so`, async () => {
+      const address = stage.server.ipv4();
+      const good = readFileSync(stage.postern.configFile, 'utf8');
+      await stage.postern.posternd(['gate', 'down']);
+      await stage.postern.stop();
+      assert.equal(await stage.door(address, stage.stranger), 'open');
+      writeFileSync(stage.postern.configFile, text === 'a key that does not exist' ? `${good}${broken}` : broken);
+      const result = await stage.postern.posternd(['gate', 'up'], { mayFail: true });
+      assert.equal(result.code, 2);
+      assert.match(result.stderr, /the gate stands by the last one that was right/);
+      assert.match(result.stderr, /postern\.yaml/);
+      assert.equal(await stage.door(address, stage.stranger), 'timeout');
+      writeFileSync(stage.postern.configFile, good);
+      await stage.postern.start();
+      assert.match(await stage.knock(address), /open after/);
+    });
+  }
 
   test('kill -9 many times, at any moment of a knock: never open for the stranger, the next knock works (P12)', async () => {
     const address = stage.server.ipv4();
