@@ -28,5 +28,12 @@ export function gateLayout(config: Config, sieve: Sieve, slots: number): GateLay
 
 /** The sieve that goes with a capture. `group` is the NFLOG group that is bound, or shall be. */
 export function sieveFor(config: Pick<Config, 'capture'>, group: number): Sieve {
-  return config.capture === 'udp' ? { kind: 'pass' } : { kind: 'log', group, prefix: NFLOG_PREFIX };
+  switch (config.capture) {
+    case 'udp':
+      return { kind: 'pass', to: 'socket' };
+    case 'raw':
+      return { kind: 'pass', to: 'raw' };
+    default:
+      return { kind: 'log', group, prefix: NFLOG_PREFIX };
+  }
 }

@@ -224,8 +224,11 @@ export class Postern {
   #fixedParts(config: Config) {
     const { state, control, table, nflogGroup, capture, firewall, clockToleranceMs } = config;
     // A socket is bound to its port; a rule of the sieve is not.
-    const port = this.#parts.sieve.kind === 'log' ? {} : { port: config.port };
-    return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, ...port };
+    const { sieve } = this.#parts;
+    const port = sieve.kind === 'log' ? {} : { port: config.port };
+    // What a raw socket lets through is settled when it is opened.
+    const unmatched = sieve.kind === 'pass' && sieve.to === 'raw' ? { unmatched: config.unmatched } : {};
+    return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, ...port, ...unmatched };
   }
 
   #layout(setup: Setup, peers: ReadonlyMap<string, Peer>): GateLayout {

@@ -20,7 +20,7 @@ export type CaptureCounters = {
 
 /** A capture that is bound and running. `stop` resolves when nothing more will be delivered. */
 export type Capture = {
-  readonly name: 'nflog' | 'udp';
+  readonly name: 'nflog' | 'raw' | 'udp';
   readonly counters: () => CaptureCounters;
   readonly stop: () => Promise<void>;
 };
@@ -29,8 +29,8 @@ export type OnDatagram = (datagram: Datagram) => void;
 
 /** Why a capture cannot start. */
 export type CaptureFault =
-  | 'not-permitted' // CAP_NET_ADMIN is missing
-  | 'unsupported' // the kernel (or this installation) has no NFLOG, or this version no such capture
+  | 'not-permitted' // a capability is missing: CAP_NET_ADMIN, or CAP_NET_RAW for raw
+  | 'unsupported' // this host cannot: no NFLOG in the kernel, a native module missing, another firewall in the way
   | 'groups-taken' // every group that was tried belongs to another program
   | 'port-in-use'
   | 'unavailable'; // the system refused for a reason of its own, given in the message

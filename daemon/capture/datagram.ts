@@ -1,6 +1,6 @@
 // Decides whether a packet, seen from its network header on, is one whole UDP datagram. Never looks into the payload.
 // What the kernel has already checked when it hands over a packet (the IPv4 header's own checksum) is not checked again.
-import { addressFromBytes } from '../../protocol/address.ts';
+import { addressFromBytes, type IpAddress } from '../../protocol/address.ts';
 import type { Datagram } from './capture.ts';
 
 /** Why a packet is not a datagram of ours. */
@@ -37,6 +37,21 @@ export function parseDatagram(packet: Uint8Array): ParsedDatagram {
   if (version !== 4 && version !== 6) return fault('not-ip');
   const network = version === 4 ? readIpv4(packet) : readIpv6(packet);
   return network.ok ? readUdp(network.transport, version) : network;
+}
+
+/**
+ * Reads what a raw IPv6 socket delivers: from the UDP header on, the network header gone. The kernel has verified the checksum
+ * (IPV6_CHECKSUM); without the destination it could not be verified here.
+ */
+export function parseSegment(segment: Uint8Array, source: IpAddress): ParsedDatagram {
+  if (segment.length < UDP_HEADER_BYTES || viewOf(segment).getUint16(4) !== segment.length) return fault('length');
+  if (viewOf(segment).getUint16(6) === 0) return fault('checksum');
+  return datagramOf(segment, source);
+}
+
+/** The port that a UDP segment goes to; undefined when it has none. */
+export function destinationPort(segment: Uint8Array): number | undefined {
+  return segment.length < UDP_HEADER_BYTES ? undefined : viewOf(segment).getUint16(2);
 }
 
 function readIpv4(packet: Uint8Array): IpReading {
@@ -95,9 +110,13 @@ function readUdp({ source, destination, segment }: Transport, version: 4 | 6): P
   // RFC 768: zero means "none"; RFC 8200 8.1 forbids that for IPv6 outside of tunnels.
   if (checksum === 0 && version === 6) return fault('checksum');
   if (checksum !== 0 && !checksumHolds(source, destination, segment, checksum)) return fault('checksum');
+  return datagramOf(segment, addressFromBytes(new Uint8Array(source)));
+}
+
+function datagramOf(segment: Uint8Array, source: IpAddress): ParsedDatagram {
   // `new Uint8Array` copies, where a Buffer's own `slice` would not.
   const payload = new Uint8Array(segment.subarray(UDP_HEADER_BYTES));
-  return { ok: true, datagram: { payload, source: addressFromBytes(new Uint8Array(source)), sourcePort: view.getUint16(0) } };
+  return { ok: true, datagram: { payload, source, sourcePort: viewOf(segment).getUint16(0) } };
 }
 
 /**

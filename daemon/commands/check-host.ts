@@ -1,7 +1,11 @@
 // What `check` finds out about the host: interfaces, kernel, packet log, ledger, a daemon that runs. It looks and changes nothing.
 import { lstat, readFile, readlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { obstructed } from '../capture/auto.ts';
+import type { CaptureError } from '../capture/capture.ts';
 import { probeNflog } from '../capture/nflog.ts';
+import { probeRaw } from '../capture/raw.ts';
+import { findObstacles } from '../capture/raw-obstacles.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
 import { didYouMean } from '../config/nearest.ts';
@@ -63,16 +67,41 @@ async function captureFacts(
   sieve: boolean,
   problems: Problem[],
 ): Promise<{ readonly text: string; readonly notPermitted: boolean }> {
-  if (config.capture === 'udp') return { text: `udp: a socket on port ${config.port}`, notPermitted: false };
-  if (!sieve) {
-    if (config.capture === 'nflog')
-      problems.push(problemAt(undefined, 'capture: nflog needs the gate of nftables', 'write capture: auto or udp'));
-    return { text: `udp: a socket on port ${config.port}, as the gate cannot log knocks here`, notPermitted: false };
+  const udp = `udp: a socket on port ${config.port}`;
+  if (config.capture === 'udp') return { text: udp, notPermitted: false };
+  if (config.capture === 'raw') {
+    const trouble = await rawTrouble(config, problems);
+    if (trouble === undefined) return { text: RAW, notPermitted: false };
+    // The message names its cure.
+    problems.push(problemAt(undefined, trouble.message, ''));
+    return { text: 'raw: does not work here', notPermitted: trouble.fault === 'not-permitted' };
   }
-  const trouble = await probeNflog();
-  if (trouble === undefined) return { text: 'nflog: the kernel hands knocks over, nothing listens', notPermitted: false };
-  if (config.capture === 'nflog') problems.push(problemAt(undefined, trouble.message, 'write capture: auto or udp'));
-  return { text: `udp: a socket on port ${config.port} (${trouble.message})`, notPermitted: trouble.fault === 'not-permitted' };
+  if (sieve) {
+    const trouble = await probeNflog();
+    if (trouble === undefined) return { text: 'nflog: the kernel hands knocks over, nothing listens', notPermitted: false };
+    if (config.capture === 'nflog') problems.push(problemAt(undefined, trouble.message, 'write capture: auto, raw or udp'));
+    // Without CAP_NET_ADMIN nothing else can be said of this host.
+    if (trouble.fault === 'not-permitted') return { text: `unknown (${trouble.message})`, notPermitted: true };
+  } else if (config.capture === 'nflog') {
+    problems.push(problemAt(undefined, 'capture: nflog needs the gate of nftables', 'write capture: auto, raw or udp'));
+  }
+  const trouble = await rawTrouble(config, []);
+  return { text: trouble === undefined ? RAW : `${udp} (${trouble.message})`, notPermitted: false };
+}
+
+const RAW = 'raw: a copy of what arrives, nothing is bound to a port';
+
+/** Why raw sockets would not do here. What cannot be told is a warning. */
+async function rawTrouble(config: Config, problems: Problem[]): Promise<CaptureError | undefined> {
+  const trouble = await probeRaw(config.port);
+  if (trouble !== undefined) return trouble;
+  const { chains, unknown } = await findObstacles(config.table);
+  if (chains.length > 0) return obstructed(chains);
+  for (const what of unknown) {
+    const message = `whether another firewall keeps packets from raw sockets cannot be told: ${what} could not be read`;
+    problems.push(problemAt(undefined, message, 'run it as root, or use capture: nflog', 'warning'));
+  }
+  return undefined;
 }
 
 async function ledgerProblems(config: Config): Promise<readonly Problem[]> {

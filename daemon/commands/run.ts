@@ -7,6 +7,8 @@ import type { Logger } from 'pino';
 import { acceptedWindows } from '../../protocol/tags.ts';
 import { type Chosen, startCapture } from '../capture/auto.ts';
 import { CaptureError } from '../capture/capture.ts';
+import { deafnessWatch } from '../capture/deafness.ts';
+import { rarely } from '../capture/rarely.ts';
 import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
@@ -34,6 +36,8 @@ import type { CommonOptions } from './options.ts';
 import { requireNetAdmin } from './require.ts';
 
 const TICK_MS = 1000;
+/** How often to ask whether knocks arrive. */
+const LISTEN_MS = 5000;
 /** The periodic check that the gate in the kernel is the gate we mean, beside the events that tell us at once. */
 const VERIFY_CRON = '* * * * *';
 
@@ -101,6 +105,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     );
     undo.push(() => notify.tell('STOPPING=1'));
     undo.push(keepTime(postern, log, notify, tell.flush));
+    if (chosen.sieve.kind === 'pass') undo.push(keepListening(deafnessWatch(firewall, capture), log));
     reloadOnHangup(postern, log, notify);
     await stopAsked;
   } catch (error) {
@@ -126,15 +131,17 @@ async function startCaptureFor(
   onDatagram: Parameters<typeof startCapture>[0]['onDatagram'],
   onTrouble: (text: string) => void,
 ): Promise<Chosen> {
-  // With udp wished, the gate still has its sieve: it passes knocks on and drops the rest before the socket is woken.
+  // With raw or udp wished, the gate still has its sieve: it passes knocks on and drops the rest before the socket is woken.
   const sieve =
     firewall.name === 'nftables'
-      ? ({ canLog: true } as const)
+      ? ({ canLog: true, marks: true } as const)
       : ({ canLog: false, why: 'without a firewall nothing logs knocks' } as const);
   return startCapture({
     wish: config.capture,
     sieve,
+    unmatched: config.unmatched,
     port: config.port,
+    table: config.table,
     group: config.nflogGroup,
     prefix: NFLOG_PREFIX,
     onDatagram,
@@ -181,6 +188,18 @@ function keepTime(
   };
 }
 
+function keepListening(deafness: () => Promise<string | undefined>, log: Logger): () => void {
+  const report = rarely((text) => log.error(text));
+  const look = async () => {
+    const trouble = await deafness();
+    if (trouble !== undefined) report(trouble);
+  };
+  const timer = setInterval(() => {
+    look().catch((error: unknown) => log.error({ err: error }, 'the counters of the gate could not be read'));
+  }, LISTEN_MS);
+  return () => clearInterval(timer);
+}
+
 /** Resolves at the first SIGTERM or SIGINT, a clean stop either way. A second one ends the process at once; the gate stays then too. */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
@@ -214,8 +233,11 @@ function groupId(name: string): number | undefined {
   return Number.isInteger(id) ? id : undefined;
 }
 
+/** What this host cannot do is a wrong configuration; what is taken or failed did not work. */
+const EXIT_OF_CAPTURE = { 'not-permitted': 3, unsupported: 2, 'groups-taken': 1, 'port-in-use': 1, unavailable: 1 } as const;
+
 function plain(error: unknown): unknown {
   if (error instanceof LedgerHeldError) return new CommandError(1, error.message);
-  if (error instanceof CaptureError) return new CommandError(error.fault === 'not-permitted' ? 3 : 1, error.message);
+  if (error instanceof CaptureError) return new CommandError(EXIT_OF_CAPTURE[error.fault], error.message);
   return asCommandError(error);
 }

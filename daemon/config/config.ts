@@ -10,7 +10,7 @@ export type Config = {
   readonly port: number;
   readonly interfaces: readonly string[];
   readonly firewall: 'auto' | 'nftables' | 'none';
-  readonly capture: 'auto' | 'nflog' | 'udp';
+  readonly capture: 'auto' | 'nflog' | 'raw' | 'udp';
   /** As written, resolved, merged and sorted. */
   readonly protect: readonly PortRange[];
   readonly services: ReadonlyMap<string, readonly PortRange[]>;

@@ -62,7 +62,7 @@ export function interpretConfig(
     port,
     interfaces: [...new Set(fields.interfaces ?? [])],
     firewall: fields.firewall === 'iptables' ? 'auto' : (fields.firewall ?? 'auto'),
-    capture: fields.capture === 'raw' ? 'auto' : (fields.capture ?? 'auto'),
+    capture: fields.capture ?? 'auto',
     protect: protectedPorts(source, fields.protect, services, port, problems),
     services,
     trusted: networkList(source, 'trusted', fields.trusted ?? [], problems),
@@ -170,7 +170,6 @@ function refuseLater(source: YamlSource, fields: Fields<typeof CONFIG_SHAPE>, pr
     problems.push(problemAt(source.placeOf(path), `${what} is not available in this version`, cure));
   };
   if (fields.firewall === 'iptables') refuse(['firewall'], 'firewall: iptables', 'write nftables, auto or none');
-  if (fields.capture === 'raw') refuse(['capture'], 'capture: raw', 'write nflog, udp or auto');
   if (fields.log?.audit !== undefined) refuse(['log', 'audit'], 'log.audit', 'remove it');
   if (fields.metrics !== undefined) refuse(['metrics'], 'metrics', 'remove it');
 }

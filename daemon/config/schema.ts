@@ -45,7 +45,7 @@ export const CONFIG_SHAPE = {
     .optional()
     .describe('Where knocks are looked for and the gate stands (default: all but lo)'),
   firewall: z.enum(['auto', 'nftables', 'iptables', 'none']).optional().describe('auto, nftables, or none (log only)'),
-  capture: z.enum(['auto', 'nflog', 'raw', 'udp']).optional().describe('How knocks are seen: auto, nflog or udp'),
+  capture: z.enum(['auto', 'nflog', 'raw', 'udp']).optional().describe('How knocks are seen: auto, nflog, raw or udp'),
   protect: z.array(portsOrName).max(4096).nullable().optional().describe('Ports that are closed unless granted'),
   services: z.record(serviceName, oneOrMore(portRange, 64)).nullable().optional().describe('Names that knocks and rules can use'),
   trusted: z.array(network).max(4096).nullable().optional().describe('Networks that are never gated'),

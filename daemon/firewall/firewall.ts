@@ -2,10 +2,13 @@
 import type { IpAddress, Network } from '../../protocol/address.ts';
 import type { PortRange, Protocol } from '../../protocol/ports.ts';
 
-/** How the kernel hands knocks over: logged to an NFLOG group and dropped; let through to a socket; or no sieve (kernel too old). */
+/**
+ * How the kernel hands knocks over: logged to an NFLOG group and dropped; let through to a socket on the port, or to a raw socket, with the
+ * host silent about what nobody else listens for; or no sieve (kernel too old).
+ */
 export type Sieve =
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string }
-  | { readonly kind: 'pass' }
+  | { readonly kind: 'pass'; readonly to: 'socket' | 'raw' }
   | { readonly kind: 'none' };
 
 /** The structure of the gate: all that comes from the configuration. Elements (tags, openings) come later and go. */

@@ -7,11 +7,21 @@ const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_RAISE = 2;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 const CAP_NET_ADMIN = 12;
+const CAP_NET_RAW = 13;
 
 /** Whether this process may change the firewall: root, or CAP_NET_ADMIN among its effective capabilities (proc(5), CapEff). */
 export function hasNetAdmin(): boolean {
+  return isEffective(CAP_NET_ADMIN);
+}
+
+/** Whether this process may open raw sockets. */
+export function hasNetRaw(): boolean {
+  return isEffective(CAP_NET_RAW);
+}
+
+function isEffective(capability: number): boolean {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
-  return effective !== undefined && (BigInt(`0x${effective}`) & (1n << BigInt(CAP_NET_ADMIN))) !== 0n;
+  return effective !== undefined && (BigInt(`0x${effective}`) & (1n << BigInt(capability))) !== 0n;
 }
 
 /** Call once at start, in the main thread: children are forked from it and get what it has. Threads of the pool fork nothing. */

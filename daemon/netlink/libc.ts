@@ -57,6 +57,8 @@ export type Libc = {
   readonly recvfrom: AsyncCall;
   readonly close: SyncCall;
   readonly prctl: SyncCall;
+  /** Where these bytes lie: for a structure that holds a pointer. Keep them referenced until the kernel has read them. */
+  readonly addressOf: (bytes: Uint8Array) => bigint;
   /** errno of the call that has just returned: read it before anything else happens (koffi restores it for async callbacks). */
   readonly errno: () => number;
 };
@@ -70,6 +72,7 @@ export function libc(): Libc {
 
 type Koffi = {
   readonly load: (path: string | null) => { readonly func: (name: string, result: string, args: readonly string[]) => AsyncCall };
+  readonly address: (bytes: Uint8Array) => bigint;
   readonly errno: () => number;
 };
 
@@ -91,6 +94,7 @@ function loadLibc(): Libc {
     recvfrom: self.func('recvfrom', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'void *']),
     close: self.func('close', 'int', ['int']),
     prctl: self.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
+    addressOf: (bytes) => koffi.address(bytes),
     errno: () => koffi.errno(),
   };
 }

@@ -2,7 +2,14 @@
 import { type CaptureWish, startCapture } from '../../daemon/capture/auto.ts';
 import type { Capture } from '../../daemon/capture/capture.ts';
 
-export type ProgramOptions = { readonly wish: CaptureWish; readonly canLog?: boolean; readonly port: number; readonly group: number };
+export type ProgramOptions = {
+  readonly wish: CaptureWish;
+  readonly canLog?: boolean;
+  readonly marks?: boolean;
+  readonly unmatched?: 'drop' | 'pass';
+  readonly port: number;
+  readonly group: number;
+};
 export type Seen = { readonly payload: string; readonly source: string; readonly sourcePort: number; readonly atNs: string };
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ProgramOptions;
@@ -10,8 +17,10 @@ const say = (line: object): void => void process.stdout.write(`${JSON.stringify(
 
 try {
   const { capture, sieve, sentence } = await startCapture({
+    unmatched: 'drop',
+    table: 'postern',
     ...options,
-    sieve: options.canLog === false ? { canLog: false, why: 'this firewall cannot log' } : { canLog: true },
+    sieve: options.canLog === false ? { canLog: false, why: 'this firewall cannot log' } : { canLog: true, marks: options.marks ?? false },
     prefix: 'postern',
     onDatagram: ({ payload, source, sourcePort }) => {
       const text = Buffer.from(payload).toString('latin1');

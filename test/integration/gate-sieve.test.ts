@@ -165,7 +165,7 @@ describe('the sieve', () => {
 
   for (const unmatched of ['drop', 'pass'] as const) {
     test(`handing to a socket ("pass"), unmatched ${unmatched}: a knock arrives once`, async () => {
-      await put({ sieve: { kind: 'pass' }, unmatched });
+      await put({ sieve: { kind: 'pass', to: 'socket' }, unmatched });
       const socket: Socket = createSocket({ type: 'udp6' }).bind(62201);
       await once(socket, 'listening');
       const heard: number[] = [];

@@ -8,17 +8,17 @@ const CAN: SieveFacts = { canLog: true };
 const CANNOT: SieveFacts = { canLog: false, why: 'this kernel has no payload sets (needs 5.2)' };
 
 const plans: readonly (readonly [CaptureWish, SieveFacts, readonly string[], RegExp])[] = [
-  ['auto', CAN, ['nflog', 'udp'], /the kernel logs knocks to us/],
-  ['auto', CANNOT, ['udp'], /no payload sets/],
+  ['auto', CAN, ['nflog', 'raw', 'udp'], /the kernel logs knocks to us/],
+  ['auto', CANNOT, ['raw', 'udp'], /no payload sets/],
   ['nflog', CAN, ['nflog'], /configuration says so/],
   ['udp', CAN, ['udp'], /configuration says so/],
   ['udp', CANNOT, ['udp'], /configuration says so/],
+  ['raw', CAN, ['raw'], /configuration says so/],
+  ['raw', CANNOT, ['raw'], /configuration says so/],
 ];
 
 const refusals: readonly (readonly [CaptureWish, SieveFacts, RegExp])[] = [
-  ['raw', CAN, /^capture: raw comes with a later version: set capture: auto, nflog or udp$/],
-  ['raw', CANNOT, /raw comes with a later version/],
-  ['nflog', CANNOT, /^capture: nflog cannot work here, this kernel has no payload sets \(needs 5\.2\): set capture: auto or udp$/],
+  ['nflog', CANNOT, /^capture: nflog cannot work here, this kernel has no payload sets \(needs 5\.2\): set capture: auto, raw or udp$/],
 ];
 
 describe('the choice of a capture', () => {

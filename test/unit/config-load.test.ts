@@ -89,7 +89,6 @@ const ONE_PROBLEM: readonly Case[] = [
     'firewall: iptables',
     '2:11: firewall: iptables is not available in this version: write nftables, auto or none',
   ],
-  ['raw, which comes later', 'capture: raw', '2:10: capture: raw is not available in this version: write nflog, udp or auto'],
   ['the audit log, which comes later', 'log: { audit: /x }', '2:15: log.audit is not available in this version: remove it'],
   ['metrics, which come later', 'metrics: { textfile: /x }', '2:10: metrics is not available in this version: remove it'],
 ];

@@ -14,12 +14,13 @@ const LITTLE = endianness() === 'LE';
 /** The first 32-bit register. Keys of several parts fill the ones after it. */
 const FIRST_REGISTER = 8;
 const VERDICT_REGISTER = 0;
-const META = { iifname: 6, nfproto: 15, l4proto: 16 } as const;
+const META = { iifname: 6, nfproto: 15, l4proto: 16, pkttype: 18 } as const;
 const CT = { state: 0, direction: 1, labels: 13 } as const;
 const NETWORK_HEADER = 1;
 const TRANSPORT_HEADER = 2;
 const IFNAMSIZ = 16;
 const RTN_LOCAL = 2;
+const PACKET_OTHERHOST = 3;
 const SECONDS_IN_WEEK = 604_800n;
 
 function expression(name: string, parts: readonly Uint8Array[]): Uint8Array {
@@ -157,6 +158,17 @@ export function setLabel(bit: number): Expressions {
 
 export function count(counterName: string): Expressions {
   return [expression('objref', [u32(1, NFT_OBJECT_COUNTER), text(2, counterName)])];
+}
+
+/**
+ * `meta pkttype set other`: the packet goes on to the host's raw sockets, which can tell it by this, and the kernel sends no ICMP error about
+ * it, whatever its options and extension headers. Works at prerouting only. See docs/decisions/040-raw-capture.md.
+ */
+export function forNobody(): Expressions {
+  return [
+    expression('immediate', [u32(1, FIRST_REGISTER), value(2, new Uint8Array([PACKET_OTHERHOST]))]),
+    expression('meta', [u32(2, META.pkttype), u32(3, FIRST_REGISTER)]),
+  ];
 }
 
 /** Hands the packet to an NFLOG group, each one at once. */

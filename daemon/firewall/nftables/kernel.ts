@@ -39,6 +39,7 @@ export const NFT_TABLE_F_PERSIST = 0x4;
 export const NFTA_CHAIN = { TABLE: 1, HANDLE: 2, NAME: 3, HOOK: 4, POLICY: 5, USE: 6, TYPE: 7 } as const;
 export const NFTA_HOOK = { HOOKNUM: 1, PRIORITY: 2 } as const;
 export const NF_INET_PRE_ROUTING = 0;
+export const NF_INET_LOCAL_IN = 1;
 export const NF_IP_PRI_RAW = -300;
 export const NF_IP_PRI_MANGLE = -150;
 
@@ -68,4 +69,10 @@ export const NFTA_COUNTER = { BYTES: 1, PACKETS: 2 } as const;
 export const NFT_OBJECT_COUNTER = 1;
 
 export const NFTA_LIST_ELEM = 1;
+export const NFTA_EXPR = { NAME: 1, DATA: 2 } as const;
+export const NFTA_IMMEDIATE_DATA = 2;
+export const NFTA_TARGET_NAME = 1;
+export const NFTA_VERDICT = { CODE: 1, CHAIN: 2 } as const;
+export const NFT_JUMP = -3;
+export const NFT_GOTO = -4;
 export const NFTA_DATA = { VALUE: 1, VERDICT: 2 } as const;

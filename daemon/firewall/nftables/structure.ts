@@ -40,11 +40,11 @@ function sieveChains(layout: GateLayout): readonly Chain[] {
   const { sieve, knockPort, unmatched } = layout;
   if (sieve.kind === 'none') return [];
   const matched: Rule = [...e.inSet(TAG_SET, TAG_KEY), ...e.changeSet('delete', TAG_SET, TAG_KEY), ...e.count('knocks')];
-  // A knock is answered like junk (P20): with `pass` the host answers it as for any closed port.
+  // A knock is answered like junk (P20): with `unmatched: pass` the host answers it as for any closed port.
   const handOver: Rule =
-    sieve.kind === 'pass'
-      ? e.verdict('return')
-      : [...e.logTo(sieve.group, sieve.prefix), ...e.verdict(unmatched === 'drop' ? 'drop' : 'return')];
+    sieve.kind === 'log'
+      ? [...e.logTo(sieve.group, sieve.prefix), ...e.verdict(unmatched === 'drop' ? 'drop' : 'return')]
+      : [...(sieve.to === 'raw' && unmatched === 'drop' ? e.forNobody() : []), ...e.verdict('return')];
   const toKnock: Rule = [...e.protocolIs(UDP), ...e.portIn(knockPort, knockPort), ...e.toChain('jump', 'knock')];
   return [
     {
