@@ -1,6 +1,6 @@
 // Raw sockets on the real kernel: what they hand on and what never wakes them, what they look like, and where they are refused.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -151,14 +151,16 @@ describe('raw sockets', { skip: labMissing() ?? false, timeout: 120_000 }, () =>
       const file = join(folder, `foreign${at}.trafgen`);
       writeFileSync(file, packet(client, server, at, FOREIGN_PORT, 0));
       const pid = capture.running.child.pid ?? 0;
-      const [cpu, arrived, seen] = [cpuMs(pid), await received(server, at), (await capture.counters()).seen];
+      const seen = (await capture.counters()).seen;
+      const [cpu, woken, arrived] = [cpuMs(pid), wakeUps(pid), await received(server, at)];
       const flood = ['trafgen', '--dev', 'eth0', '--conf', file, '--cpus', '1', '--rate', '50000pps'];
       await client.exec(['timeout', String(FLOOD_MS / 1000), ...flood], { mayFail: true });
-      const [used, count] = [cpuMs(pid) - cpu, (await received(server, at)) - arrived];
-      t.diagnostic(`IPv${at === 0 ? 4 : 6}: ${count} foreign packets in ${FLOOD_MS} ms, ${used} ms of CPU`);
+      const [used, wakes, count] = [cpuMs(pid) - cpu, wakeUps(pid) - woken, (await received(server, at)) - arrived];
+      t.diagnostic(`IPv${at === 0 ? 4 : 6}: ${count} foreign packets in ${FLOOD_MS} ms, ${used} ms of CPU, woken ${wakes} times`);
       assert.ok(count > 50_000, `only ${count} packets arrived`);
       assert.equal((await capture.counters()).seen, seen);
-      assert.ok(used < FLOOD_MS / 20, `${used} ms`);
+      // Not the CPU time: a busy machine books the packets of others on whoever runs.
+      assert.ok(wakes < 100, `woken ${wakes} times`);
     }
     removeScratch(folder);
   });
@@ -336,6 +338,11 @@ socket.connect(Number(port), address, () => {
 async function received(host: Host, at: 0 | 1): Promise<number> {
   const { stdout } = await host.exec(['nstat', '-asz', at === 0 ? 'IpInReceives' : 'Ip6InReceives']);
   return Number(/InReceives\s+(\d+)/.exec(stdout)?.[1]);
+}
+
+/** How often a process has waited for something and was woken. */
+function wakeUps(pid: number): number {
+  return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'ascii'))?.[1]);
 }
 
 async function dropsOf(host: Host): Promise<number> {
