@@ -1,14 +1,14 @@
 // Keeps the tags of the acceptable windows armed, one window ahead, each only after the ledger knows that it may be used.
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { acceptedWindows, WINDOW_MS, windowStartMs } from '../protocol/tags.ts';
+import { acceptedWindows, WINDOW_MS, windowOf, windowStartMs } from '../protocol/tags.ts';
 import type { Clock } from './clock.ts';
 import { type Firewall, FirewallError } from './firewall/firewall.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Peer } from './open/peers.ts';
 import type { TagBook } from './open/tag-book.ts';
+import { pacing } from './pacing.ts';
 
-/** Tunable: peers whose tags are computed in one go; 16 HMACs each, so about 2 ms of the event loop. */
-const PEERS_AT_ONCE = 50;
+/** Tunable: as many as the kernel takes in one transaction. */
+const TAGS_AT_ONCE = 1000;
 
 export type SieveKeeperOptions = {
   readonly tagBook: TagBook;
@@ -61,11 +61,16 @@ export class SieveKeeper {
       const before = this.#peers;
       this.#peers = peers;
       const gone = [...before.values()].filter((peer) => peers.get(peer.id)?.client.slots !== peer.client.slots);
-      const tags = gone.flatMap((peer) => tagBook.erase(peer));
+      const pace = pacing();
+      const tags: Uint8Array[] = [];
+      for (const { id } of gone) {
+        tags.push(...tagBook.erase(id));
+        await pace();
+      }
       if (!this.#stands) return;
       await firewall.disarm(tags);
       const came = [...peers.values()].filter((peer) => before.get(peer.id)?.client.slots !== peer.client.slots);
-      for (const window of tagBook.windows()) await this.#arm(window, came);
+      for (const window of this.#presentFirst(tagBook.windows())) await this.#arm(window, came);
       await this.#refresh();
     });
   }
@@ -91,23 +96,43 @@ export class SieveKeeper {
     }
     for (const window of tagBook.windows()) if (window < range.first || window > range.last) tagBook.forget(window);
     const written = new Set(everything ? [] : tagBook.windows());
-    for (let window = range.first; window <= range.last; window += 1) {
+    const all = Array.from({ length: range.last - range.first + 1 }, (_, at) => range.first + at);
+    for (const window of this.#presentFirst(all)) {
       if (!written.has(window) && !ledger.isBarred(window)) await this.#arm(window, [...this.#peers.values()]);
     }
     this.#behind = undefined;
   }
 
+  /** Most clocks are right: with ten thousand clients it takes seconds to come to those that are not. */
+  #presentFirst(windows: readonly number[]): readonly number[] {
+    const present = windowOf(this.#options.clock.wall());
+    return windows.toSorted((a, b) => Math.abs(a - present) - Math.abs(b - present));
+  }
+
   async #arm(window: number, peers: readonly Peer[]): Promise<void> {
-    const { tagBook, ledger, firewall, clock, toleranceMs } = this.#options;
-    for (let at = 0; at < peers.length; at += PEERS_AT_ONCE) {
-      const tags = peers.slice(at, at + PEERS_AT_ONCE).flatMap((peer) => {
-        const isUsed = (slot: number) => ledger.isUsed({ client: peer.key.publicKey, server: peer.server, window, slot });
-        return tagBook.write(peer, window, isUsed);
-      });
-      const timeoutMs = windowStartMs(window) + WINDOW_MS + toleranceMs - clock.wall();
-      if (timeoutMs > 0) await firewall.arm(tags, timeoutMs);
-      if (at + PEERS_AT_ONCE < peers.length) await nextTurn();
+    const { tagBook, ledger } = this.#options;
+    tagBook.expect(
+      window,
+      peers.reduce((sum, { client }) => sum + client.slots, 0),
+    );
+    const pace = pacing();
+    let batch: Uint8Array[] = [];
+    for (const peer of peers) {
+      const isUsed = (slot: number) => ledger.isUsed({ client: peer.key.publicKey, server: peer.server, window, slot });
+      batch.push(...tagBook.write(peer, window, isUsed));
+      if (batch.length >= TAGS_AT_ONCE) {
+        await this.#send(window, batch);
+        batch = [];
+      }
+      await pace();
     }
+    await this.#send(window, batch);
+  }
+
+  async #send(window: number, tags: readonly Uint8Array[]): Promise<void> {
+    const { firewall, clock, toleranceMs } = this.#options;
+    const timeoutMs = windowStartMs(window) + WINDOW_MS + toleranceMs - clock.wall();
+    if (timeoutMs > 0 && tags.length > 0) await firewall.arm(tags, timeoutMs);
   }
 
   /**

@@ -1,4 +1,5 @@
 // The replay ledger: which window is open, which mark is used. The files are in places.ts; never reads the wall clock.
+import type { PublicKey } from '../../protocol/identity.ts';
 import { LAST_SLOT, LAST_WINDOW, pairOf } from './format.ts';
 import type { HeldMarks } from './held-marks.ts';
 import type { Ledger, LedgerHealth, Mark, MarkOutcome, WindowRange } from './ledger.ts';
@@ -29,6 +30,7 @@ export class FileLedger implements Ledger {
   #ageMinutes: number;
   #queue: Promise<unknown> = Promise.resolve();
   #isClosed = false;
+  #lastPair: { readonly client: PublicKey; readonly server: PublicKey; readonly text: string } | undefined;
 
   constructor(parts: LedgerParts) {
     this.#parts = parts;
@@ -36,7 +38,16 @@ export class FileLedger implements Ledger {
     this.#ageMinutes = parts.ageMinutes();
   }
 
-  isUsed = (mark: Mark): boolean => this.#parts.held.has(pairOf(mark.client, mark.server), mark.window, mark.slot);
+  isUsed = (mark: Mark): boolean => {
+    const { held } = this.#parts;
+    // Asked for each tag of each minute: most windows have no marks, and the slots of one pair come one after another.
+    if (!held.isMarked(mark.window)) return false;
+    const last = this.#lastPair;
+    const isSame = last?.client === mark.client && last.server === mark.server;
+    const text = isSame ? last.text : pairOf(mark.client, mark.server);
+    if (!isSame) this.#lastPair = { client: mark.client, server: mark.server, text };
+    return held.has(text, mark.window, mark.slot);
+  };
 
   isBarred = (window: number): boolean => this.#bars.some((range) => inRange(window, range));
 

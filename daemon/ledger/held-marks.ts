@@ -23,6 +23,10 @@ export class HeldMarks {
     return inRange(window, this.#held);
   }
 
+  isMarked(window: number): boolean {
+    return this.#marked.has(window);
+  }
+
   /** A window of which the disk holds marks; the marks themselves need `add` if it is held. */
   noteWindow(window: number): void {
     this.#marked.add(window);

@@ -1,54 +1,46 @@
 // Which tag means which client, window and slot: the daemon's side of the sieve. A lookup only; the ledger decides what is used.
 import { tagOf } from '../../protocol/tags.ts';
 import type { Peer } from './peers.ts';
+import { TagPage } from './tag-page.ts';
 
 /** What a tag stands for. */
 export type TagMeaning = { readonly peerId: string; readonly window: number; readonly slot: number };
 
-type Page = Map<string, TagMeaning>;
-
 export class TagBook {
-  readonly #pages = new Map<number, Page>();
+  readonly #pages = new Map<number, TagPage>();
 
   /** Windows that have a page, ascending. */
   windows(): readonly number[] {
     return [...this.#pages.keys()].sort((a, b) => a - b);
   }
 
-  /** Writes the tags of one peer in one window; `omit` says which slots are spent. Gives back the tags written. */
+  /** Makes room for so many tags of a window, so that writing them never stops to find some. */
+  expect(window: number, tags: number): void {
+    this.#page(window, tags);
+  }
+
+  /** Writes the tags of one peer in one window, unless they stand there; `omit` says which slots are spent. Gives back the others. */
   write(peer: Peer, window: number, omit: (slot: number) => boolean): readonly Uint8Array[] {
-    let page = this.#pages.get(window);
-    if (page === undefined) {
-      page = new Map();
-      this.#pages.set(window, page);
+    const page = this.#page(window, 0);
+    const { slots } = peer.client;
+    let tags = page.of(peer.id);
+    if (tags?.length !== slots) {
+      tags = Array.from({ length: slots }, (_, slot) => tagOf(peer.pairing, window, slot));
+      page.write(peer.id, tags);
     }
-    const tags: Uint8Array[] = [];
-    for (let slot = 0; slot < peer.client.slots; slot += 1) {
-      const tag = tagOf(peer.pairing, window, slot);
-      page.set(textOf(tag), { peerId: peer.id, window, slot });
-      // A spent tag stays in the book, so that its replay is called a replay and not junk.
-      if (!omit(slot)) tags.push(tag);
-    }
-    return tags;
+    // A spent tag stays in the book, so that its replay is called a replay and not junk.
+    return tags.filter((_, slot) => !omit(slot));
   }
 
   /** Strikes out every tag of a peer that may knock no more; gives back the tags, to be disarmed. */
-  erase(peer: Peer): readonly Uint8Array[] {
-    const tags: Uint8Array[] = [];
-    for (const [window, page] of this.#pages) {
-      for (let slot = 0; slot < peer.client.slots; slot += 1) {
-        const tag = tagOf(peer.pairing, window, slot);
-        if (page.delete(textOf(tag))) tags.push(tag);
-      }
-    }
-    return tags;
+  erase(peerId: string): readonly Uint8Array[] {
+    return [...this.#pages.values()].flatMap((page) => page.strike(peerId));
   }
 
   find(tag: Uint8Array): TagMeaning | undefined {
-    const text = textOf(tag);
-    for (const page of this.#pages.values()) {
-      const meaning = page.get(text);
-      if (meaning !== undefined) return meaning;
+    for (const [window, page] of this.#pages) {
+      const owner = page.find(tag);
+      if (owner !== undefined) return { ...owner, window };
     }
     return undefined;
   }
@@ -57,17 +49,18 @@ export class TagBook {
     this.#pages.delete(window);
   }
 
-  clear(): void {
-    this.#pages.clear();
-  }
-
   size(): number {
     let size = 0;
     for (const page of this.#pages.values()) size += page.size;
     return size;
   }
-}
 
-function textOf(tag: Uint8Array): string {
-  return Buffer.from(tag.buffer, tag.byteOffset, tag.byteLength).toString('latin1');
+  #page(window: number, tags: number): TagPage {
+    let page = this.#pages.get(window);
+    if (page === undefined) {
+      page = new TagPage(tags);
+      this.#pages.set(window, page);
+    }
+    return page;
+  }
 }

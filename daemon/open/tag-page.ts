@@ -1,0 +1,110 @@
+// The tags of one window, packed: 640,000 of them are the daemon's largest possession. Knows tags, numbers of their owners and slots.
+//
+//   tags    16 bytes each, in the order of writing; the tags of one peer stand side by side
+//   owners  peer × 64 + slot, or STRUCK
+//   table   open addressing by the tag's first 32 bits (a tag is an HMAC: nobody chooses where it falls): place in `tags` + 1, 0 free
+import { MAX_SLOTS, TAG_BYTES } from '../../protocol/tags.ts';
+
+const STRUCK = 0xffff_ffff;
+/** The table is at most half full. */
+const ROOM = 2;
+const LEAST_TAGS = 64;
+
+export type Owner = { readonly peerId: string; readonly slot: number };
+
+export class TagPage {
+  #tags: Uint8Array;
+  #owners: Uint32Array;
+  #table: Uint32Array;
+  #count = 0;
+  #struck = 0;
+  #peers: string[] = [];
+  /** Where the tags of a peer begin, and how many there are. */
+  #runs = new Map<string, { readonly from: number; readonly slots: number }>();
+
+  /** `capacity` is how many are expected; more find room too. */
+  constructor(capacity: number) {
+    const size = 2 ** Math.ceil(Math.log2(Math.max(LEAST_TAGS, capacity) * ROOM));
+    this.#table = new Uint32Array(size);
+    this.#tags = new Uint8Array((size / ROOM) * TAG_BYTES);
+    this.#owners = new Uint32Array(size / ROOM);
+  }
+
+  get size(): number {
+    return this.#count - this.#struck;
+  }
+
+  /** The tags of a peer that were written before, in the order of slots. They stay valid and unchanged whatever comes. */
+  of(peerId: string): readonly Uint8Array[] | undefined {
+    const run = this.#runs.get(peerId);
+    return run === undefined ? undefined : Array.from({ length: run.slots }, (_, slot) => this.#tagAt(run.from + slot));
+  }
+
+  /** Writes all tags of a peer, slot 0 first, in the place of those that it had. */
+  write(peerId: string, tags: readonly Uint8Array[]): void {
+    this.strike(peerId);
+    if (this.#count + tags.length > this.#owners.length) this.#makeRoom(tags.length);
+    const peer = this.#peers.push(peerId) - 1;
+    this.#runs.set(peerId, { from: this.#count, slots: tags.length });
+    for (const [slot, tag] of tags.entries()) this.#append(tag, peer * MAX_SLOTS + slot);
+  }
+
+  /** Gives back the tags that mean nothing from now on. */
+  strike(peerId: string): readonly Uint8Array[] {
+    const run = this.#runs.get(peerId);
+    if (run === undefined) return [];
+    const tags = this.of(peerId) ?? [];
+    this.#owners.fill(STRUCK, run.from, run.from + run.slots);
+    this.#struck += run.slots;
+    this.#runs.delete(peerId);
+    return tags;
+  }
+
+  find(tag: Uint8Array): Owner | undefined {
+    const mask = this.#table.length - 1;
+    for (let place = firstWord(tag) & mask; ; place = (place + 1) & mask) {
+      const at = (this.#table[place] ?? 0) - 1;
+      if (at < 0) return undefined;
+      const owner = this.#owners[at] ?? STRUCK;
+      if (owner !== STRUCK && this.#holds(at, tag))
+        return { peerId: this.#peers[Math.floor(owner / MAX_SLOTS)] ?? '', slot: owner % MAX_SLOTS };
+    }
+  }
+
+  #append(tag: Uint8Array, owner: number): void {
+    this.#tags.set(tag, this.#count * TAG_BYTES);
+    this.#owners[this.#count] = owner;
+    this.#count += 1;
+    const mask = this.#table.length - 1;
+    let place = firstWord(tag) & mask;
+    while (this.#table[place] !== 0) place = (place + 1) & mask;
+    this.#table[place] = this.#count;
+  }
+
+  #holds(at: number, tag: Uint8Array): boolean {
+    const from = at * TAG_BYTES;
+    for (let byte = 0; byte < TAG_BYTES; byte += 1) if (this.#tags[from + byte] !== tag[byte]) return false;
+    return true;
+  }
+
+  #tagAt(at: number): Uint8Array {
+    return this.#tags.subarray(at * TAG_BYTES, (at + 1) * TAG_BYTES);
+  }
+
+  /** Into larger arrays, without what was struck: reloads all day long must not make it grow. */
+  #makeRoom(more: number): void {
+    const next = new TagPage((this.size + more) * ROOM);
+    for (const peerId of this.#runs.keys()) next.write(peerId, this.of(peerId) ?? []);
+    this.#tags = next.#tags;
+    this.#owners = next.#owners;
+    this.#table = next.#table;
+    this.#count = next.#count;
+    this.#struck = 0;
+    this.#peers = next.#peers;
+    this.#runs = next.#runs;
+  }
+}
+
+function firstWord(tag: Uint8Array): number {
+  return (((tag[0] ?? 0) << 24) | ((tag[1] ?? 0) << 16) | ((tag[2] ?? 0) << 8) | (tag[3] ?? 0)) >>> 0;
+}
