@@ -1,5 +1,6 @@
 // What the daemon decided, as observers (log, counters, later the audit log) see it. Nothing here calls back into the flow.
 import type { IpAddress } from '../protocol/address.ts';
+import type { Grant } from './grants/grant-book.ts';
 import type { DropReason } from './step.ts';
 
 /** Names in decisions come from rule files (checked there) or are absent: nothing here was written by an unknown sender. */
@@ -12,6 +13,8 @@ export type Decision =
       readonly lifetimeSeconds: number;
       /** True when every grant stood already and was made to last. */
       readonly prolonged: boolean;
+      /** Each of them, also those that stood already. */
+      readonly grants: readonly Grant[];
     }
   | {
       readonly kind: 'dropped';
@@ -28,6 +31,8 @@ export type Decision =
       readonly address: IpAddress;
       readonly services: readonly string[];
       readonly why: string;
+      /** None when nothing was open. */
+      readonly grants: readonly Grant[];
     };
 
 export type Observer = (decision: Decision) => void;

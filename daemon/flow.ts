@@ -67,7 +67,14 @@ export class Flow {
     const { grants, observe } = this.#options;
     const ended = await grants.closeBy(ownerOf(peer), address.value, (grant) => isMeant(grant, body.requests), body.sentAtMs);
     if (ended.length === 0) {
-      observe({ kind: 'closed', client: peer.client.name, address: address.value, services: [], why: 'by the client; nothing was open' });
+      observe({
+        kind: 'closed',
+        client: peer.client.name,
+        address: address.value,
+        services: [],
+        why: 'by the client; nothing was open',
+        grants: [],
+      });
     }
     return pass(undefined);
   }
@@ -111,6 +118,7 @@ export class Flow {
       services: services.map(({ label }) => label),
       lifetimeSeconds: Math.max(...services.map(({ lifetimeSeconds }) => lifetimeSeconds)),
       prolonged: granted.value.prolonged,
+      grants: granted.value.grants,
     });
     return pass(undefined);
   }

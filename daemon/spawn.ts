@@ -67,3 +67,76 @@ export function run(argv: readonly string[], options: RunOptions): Promise<Finis
     child.stdin.end(options.stdin ?? '');
   });
 }
+
+export type ConfinedOptions = {
+  /** As whom; undefined: as ourselves. Only root can run a child as another user. */
+  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  readonly timeoutMs: number;
+};
+
+export type Confined = {
+  /** Rejects with a SpawnError like `run`. `stderr` is its first part. */
+  readonly ended: Promise<Pick<Finished, 'code' | 'stderr'>>;
+  /** Ends it, and all that it started. */
+  readonly kill: () => void;
+};
+
+// Tunable: what a program has to say about its failure.
+const CONFINED_STDERR_BYTES = 2048;
+/** Tunable: its output may come a moment after its end. */
+const LAST_WORDS_MS = 100;
+
+/**
+ * Runs a program that is not ours: without capabilities (none are lent), with no input, in a process group of its own. When it ends or is out
+ * of time the whole group is killed, so that it leaves nothing behind but what made itself a session of its own.
+ */
+export function runConfined(argv: readonly string[], options: ConfinedOptions): Confined {
+  const [program = '', ...args] = argv;
+  const child = spawn(program, args, {
+    env: ENVIRONMENT,
+    cwd: '/',
+    stdio: ['ignore', 'ignore', 'pipe'],
+    shell: false,
+    detached: true,
+    ...(options.user === undefined ? {} : options.user),
+  });
+  const kill = (): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // The group is gone already.
+    }
+  };
+  const ended = new Promise<Pick<Finished, 'code' | 'stderr'>>((resolve, reject) => {
+    const said: Buffer[] = [];
+    let bytes = 0;
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      kill();
+    }, options.timeoutMs);
+    // Read to the end, or it would wait for us; kept only in part.
+    child.stderr.on('data', (chunk: Buffer) => {
+      if (bytes < CONFINED_STDERR_BYTES) said.push(chunk.subarray(0, CONFINED_STDERR_BYTES - bytes));
+      bytes += chunk.length;
+    });
+    child.on('error', (cause) => {
+      clearTimeout(timer);
+      reject(new SpawnError('FAILED', `could not be started: ${cause.message}`, cause));
+    });
+    child.on('exit', (code, signal) => {
+      clearTimeout(timer);
+      kill();
+      const settle = (): void => {
+        clearTimeout(patience);
+        child.stderr.destroy();
+        if (isLate) reject(new SpawnError('TIMEOUT', `took longer than ${options.timeoutMs} ms and was killed`));
+        else if (code === null) reject(new SpawnError('KILLED', `was ended by ${signal ?? 'a signal'}`));
+        else resolve({ code, stderr: Buffer.concat(said).toString() });
+      };
+      const patience = setTimeout(settle, LAST_WORDS_MS);
+      child.once('close', settle);
+    });
+  });
+  return { ended, kill };
+}

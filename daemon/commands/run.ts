@@ -21,11 +21,13 @@ import { logDecisions } from '../decision-log.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import { openNftables } from '../firewall/nftables/nftables.ts';
 import { noFirewall } from '../firewall/none.ts';
+import { HookRunner } from '../hooks/hook-runner.ts';
+import { hookUser } from '../hooks/hook-user.ts';
 import { NFLOG_PREFIX } from '../layout.ts';
 import { LedgerHeldError } from '../ledger/lock.ts';
 import { openLedger, readBootId } from '../ledger/open.ts';
 import { openLog } from '../log.ts';
-import { clearAmbientCapabilities } from '../netlink/capabilities.ts';
+import { clearAmbientCapabilities, forbidNewPrivileges } from '../netlink/capabilities.ts';
 import { openNotify } from '../notify.ts';
 import { selfTest } from '../open/self-test.ts';
 import { asCommandError, Postern } from '../postern.ts';
@@ -46,6 +48,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
   const first = await loadConfig(options.config);
   if (first.config?.firewall !== 'none') requireNetAdmin('posternd run');
   clearAmbientCapabilities();
+  forbidNewPrivileges();
   const setup = await readSetup(options.config);
   const { config } = setup;
   // From here on a signal ends the daemon in order, also one that comes while it starts.
@@ -75,7 +78,9 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     undo.push(() => firewall.release());
     const counters = new Counters();
     const tell = logDecisions(log, systemClock);
-    const observe = contained(log, [(decision) => counters.observe(decision), tell]);
+    const hooks = new HookRunner({ user: await hookUser(), now: systemClock.monotonic, log });
+    undo.push(() => hooks.stop());
+    const observe = contained(log, [(decision) => counters.observe(decision), tell, (decision) => hooks.observe(decision)]);
 
     // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
     const early: { receive: Postern['receive'] } = { receive: async () => undefined };
@@ -83,6 +88,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     const { capture } = chosen;
     undo.push(() => capture.stop());
     const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
+    hooks.adopt([...postern.grants.all(), ...postern.grants.missed()]);
     early.receive = (datagram) => postern.receive(datagram);
     // In this order, so that no tag is spent in vain and every knock that was let in is worked off and journaled.
     undo.push(async () => {

@@ -69,7 +69,11 @@ export const portsOrName = text<PortsOrName>((raw) => {
 
 export const network = text<Network>(parseNetwork);
 
-export const serviceName = z.string().regex(SERVICE_NAME, 'a service name is 1 to 32 of a-z, 0-9 and -');
+/** As an argument of a hook a name with a leading - would be an option (P33). */
+export const serviceName = z
+  .string()
+  .regex(SERVICE_NAME, 'a service name is 1 to 32 of a-z, 0-9 and -')
+  .regex(/^[^-]/, 'a service name does not begin with -');
 
 /** A path that is not empty and holds nothing that a terminal would act on. `~` is a shell's business. */
 export const path = text((raw) => {

@@ -4,6 +4,7 @@ import type { UnixMs } from '../../protocol/brand.ts';
 import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
 import { type MonotonicMs, monotonicMs } from '../clock.ts';
 import { admitsOnce, type GrantKind, type Opening, openingKey, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall/firewall.ts';
+import type { Hooks } from '../hooks/hook.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 
 /** One service, open for one client at one address. */
@@ -23,6 +24,7 @@ export type Grant = {
   readonly grantedAtMs: UnixMs;
   /** CLOCK_MONOTONIC, like the kernel's own timeouts: a step of the wall clock moves nothing. */
   readonly deadlineMs: MonotonicMs;
+  readonly hooks: Hooks;
 };
 
 /** What granting means for the firewall. */
@@ -101,9 +103,9 @@ export class GrantBook {
       const twin = this.#twin(owner, request.address, service, now);
       if (twin === undefined) {
         this.#lastNumber += 1;
-        const { label, ports, kind, sourcePort } = service;
+        const { label, ports, kind, sourcePort, hooks } = service;
         const id = `g${this.#lastNumber}`;
-        return { id, ...owner, address: request.address, label, ports, kind, sourcePort, sentAtMs, grantedAtMs: wall, deadlineMs };
+        return { id, ...owner, address: request.address, label, ports, kind, sourcePort, sentAtMs, grantedAtMs: wall, deadlineMs, hooks };
       }
       return {
         ...twin,

@@ -3,51 +3,23 @@
 // It belongs into the runtime folder: grants end with the boot, and a full or read-only disk must not revive a revoked one.
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
-import { parseAddress } from '../../protocol/address.ts';
-import { unixMs } from '../../protocol/brand.ts';
-import { formatPortRange, parsePortRange } from '../../protocol/ports.ts';
-import { type MonotonicMs, monotonicMs } from '../clock.ts';
-import { GRANT_KINDS } from '../firewall/firewall.ts';
+import type { MonotonicMs } from '../clock.ts';
 import type { Grant } from './grant-book.ts';
+import { type CloseMark, closeOf, grantOf, Header, Line, lineOf, lineOfClose } from './grant-lines.ts';
 
 const FILE = 'grants.jsonl';
 
-const Header = z.strictObject({ version: z.literal(1), boot: z.string() });
-const Put = z.strictObject({
-  put: z.string().regex(/^g[1-9]\d*$/),
-  client: z.string(),
-  key: z.string(),
-  address: z.string(),
-  label: z.string(),
-  ports: z.array(z.string()),
-  kind: z.enum(GRANT_KINDS),
-  sourcePort: z.number().int(),
-  sentAtMs: z.number().int(),
-  grantedAtMs: z.number().int(),
-  deadlineMs: z.number(),
-});
-const Drop = z.strictObject({ drop: z.string() });
-/** An accepted close: an open that was sent before it must not reopen the door, not even after a restart. */
-const Close = z.strictObject({ close: z.string(), key: z.string(), sentAtMs: z.number().int(), atMs: z.number() });
-const Line = z.union([Put, Drop, Close]);
-
-export type CloseMark = {
-  readonly key: string;
-  readonly address: string;
-  readonly sentAtMs: number;
-  /** When it was accepted. */
-  readonly atMs: MonotonicMs;
-};
 export type Journaled = { readonly grants: readonly Grant[]; readonly closes: readonly CloseMark[] };
+/** `over` ended by their time since the last line was written. */
+export type Found = Journaled & { readonly over: readonly Grant[] };
 
 /** Reads what an earlier run of the same boot left. Another boot, no file, or a damaged line: the rest is not there. */
-export function readGrantJournal(folder: string, bootId: string, now: MonotonicMs): Journaled {
+export function readGrantJournal(folder: string, bootId: string, now: MonotonicMs): Found {
   const grants = new Map<string, Grant>();
   const closes: CloseMark[] = [];
   const lines = readLines(join(folder, FILE));
   const header = Header.safeParse(lines[0]);
-  if (!header.success || header.data.boot !== bootId) return { grants: [], closes };
+  if (!header.success || header.data.boot !== bootId) return { grants: [], closes, over: [] };
   for (const raw of lines.slice(1)) {
     const line = Line.safeParse(raw);
     if (!line.success) continue;
@@ -58,7 +30,8 @@ export function readGrantJournal(folder: string, bootId: string, now: MonotonicM
       if (grant !== undefined) grants.set(grant.id, grant);
     }
   }
-  return { grants: [...grants.values()].filter((grant) => grant.deadlineMs > now), closes };
+  const all = [...grants.values()];
+  return { grants: all.filter((grant) => grant.deadlineMs > now), closes, over: all.filter((grant) => grant.deadlineMs <= now) };
 }
 
 /** The open journal. A write that fails is told to `onTrouble` once; the grants themselves are not touched by it. */
@@ -203,35 +176,4 @@ function readLines(path: string): readonly unknown[] {
       return []; // A line torn by kill -9; what it would have said was not yet promised to anybody.
     }
   });
-}
-
-function lineOf(grant: Grant): z.input<typeof Put> {
-  const { id, address, ports, ...rest } = grant;
-  return { put: id, address: address.text, ports: ports.map(formatPortRange), ...rest };
-}
-
-function lineOfClose(mark: CloseMark): z.input<typeof Close> {
-  return { close: mark.address, key: mark.key, sentAtMs: mark.sentAtMs, atMs: mark.atMs };
-}
-
-function closeOf(line: z.output<typeof Close>): CloseMark {
-  return { key: line.key, address: line.close, sentAtMs: line.sentAtMs, atMs: monotonicMs(line.atMs) };
-}
-
-function grantOf(line: z.output<typeof Put>): Grant | undefined {
-  const { put: id, address: addressText, ports: portTexts, sentAtMs, grantedAtMs, deadlineMs, ...rest } = line;
-  const address = parseAddress(addressText);
-  const ports = portTexts.map(parsePortRange);
-  if (!address.ok || sentAtMs < 0 || grantedAtMs < 0) return undefined;
-  const good = ports.flatMap((range) => (range.ok ? [range.value] : []));
-  if (good.length !== ports.length) return undefined;
-  return {
-    id,
-    ...rest,
-    address: address.value,
-    ports: good,
-    sentAtMs: unixMs(sentAtMs),
-    grantedAtMs: unixMs(grantedAtMs),
-    deadlineMs: monotonicMs(deadlineMs),
-  };
 }

@@ -7,7 +7,8 @@ import { admitsOnce, type Firewall, FirewallError, openingKey, type TimedOpening
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
-import { type CloseMark, GrantJournal, readGrantJournal } from './grant-journal.ts';
+import { GrantJournal, readGrantJournal } from './grant-journal.ts';
+import type { CloseMark } from './grant-lines.ts';
 
 /** Tunable: a longer memory of closes than any clock tolerance, by a clock that never steps: one back makes old knocks fresh again. */
 const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
@@ -36,14 +37,22 @@ export class GrantKeeper {
   /** In the book, but not yet (or never) opened by the kernel: with what stood in its place before. */
   readonly #unproven = new WeakMap<Grant, Grant | undefined>();
   readonly #journal: GrantJournal;
+  /** They ended while no daemon ran: the first sweep tells it. */
+  readonly #missed: Grant[];
   readonly #options: GrantKeeperOptions;
 
   constructor(options: GrantKeeperOptions) {
     this.#options = options;
     const left = readGrantJournal(options.runtimeFolder, options.bootId, options.clock.monotonic());
     this.#book.put(left.grants);
+    this.#missed = [...left.over];
     for (const mark of left.closes) this.#closes.set(closeKey(mark.key, mark.address), mark);
     this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, left, options.onTrouble);
+  }
+
+  /** Grants of an earlier daemon whose end is still to be told. */
+  missed(): readonly Grant[] {
+    return this.#missed;
   }
 
   all(): readonly Grant[] {
@@ -116,7 +125,7 @@ export class GrantKeeper {
     const over = this.#book.expired(this.#options.clock.monotonic());
     this.#book.remove(over);
     this.#journal.drop(over);
-    for (const grant of over) this.#tell('ended', grant, 'its time was over');
+    for (const grant of [...this.#missed.splice(0), ...over]) this.#tell('ended', grant, 'its time was over');
     const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
     for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
     if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) this.#rewrite();
@@ -193,7 +202,7 @@ export class GrantKeeper {
   }
 
   #tell(kind: 'closed' | 'revoked' | 'ended', grant: Grant, why: string): void {
-    this.#options.observe({ kind, client: grant.client, address: grant.address, services: [grant.label], why });
+    this.#options.observe({ kind, client: grant.client, address: grant.address, services: [grant.label], why, grants: [grant] });
   }
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { libc } from './libc.ts';
 
 // From linux/prctl.h and linux/capability.h; see prctl(2), capabilities(7).
+const PR_SET_NO_NEW_PRIVS = 38;
 const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_RAISE = 2;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
@@ -22,6 +23,11 @@ export function hasNetRaw(): boolean {
 function isEffective(capability: number): boolean {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
   return effective !== undefined && (BigInt(`0x${effective}`) & (1n << BigInt(capability))) !== 0n;
+}
+
+/** Call once at start, in the main thread: no child gets more than we give it by the modes of a file (setuid programs, sudo). For good. */
+export function forbidNewPrivileges(): void {
+  libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 /** Call once at start, in the main thread: children are forked from it and get what it has. Threads of the pool fork nothing. */

@@ -114,6 +114,7 @@ function allow(input: AuthorizeInput, settled: Settled, service: Decided['servic
     kind: kindOf(once ? 'once' : body.sourcePort !== 0 ? 'bound' : 'grant', entry.sessions),
     sourcePort: body.sourcePort,
     lifetimeSeconds: Math.min(wanted, secondsLeft(client.expiresAtMs, now), secondsLeft(key.expiresAtMs, now)),
+    hooks: entry.hooks,
   });
 }
 

@@ -2,6 +2,7 @@
 import type { IpAddress } from '../../protocol/address.ts';
 import type { PortRange } from '../../protocol/ports.ts';
 import type { GrantKind } from '../firewall/firewall.ts';
+import type { Hooks } from '../hooks/hook.ts';
 
 /** One service that was allowed, by one allow entry. */
 export type AllowedService = {
@@ -13,6 +14,7 @@ export type AllowedService = {
   readonly sourcePort: number;
   /** Shortest of wanted and maximum. */
   readonly lifetimeSeconds: number;
+  readonly hooks: Hooks;
 };
 
 export type Authorized = { readonly address: IpAddress; readonly services: readonly AllowedService[] };

@@ -6,6 +6,7 @@ import { didYouMean } from '../config/nearest.ts';
 import { readPresharedKey } from '../config/preshared-key.ts';
 import { inReadingOrder, type Place, type Problem, problemAt } from '../problem.ts';
 import { safeText } from '../safe-text.ts';
+import { rememberingJudge } from './check-hooks.ts';
 import { gatherKeys } from './client-keys.ts';
 import { type ClientDraft, type RuleFileDraft, readRuleFile } from './read-rule-file.ts';
 import { readRuleFiles } from './rule-files.ts';
@@ -29,7 +30,8 @@ export async function draftRuleBook(
 ): Promise<{ readonly draft: RuleBook; readonly problems: readonly Problem[] }> {
   const problems: Problem[] = [];
   const files: RuleFileDraft[] = [];
-  for (const file of await readRuleFiles(config.rules, problems)) files.push(await readRuleFile(file, config, problems));
+  const judge = rememberingJudge();
+  for (const file of await readRuleFiles(config.rules, problems)) files.push(await readRuleFile(file, config, judge, problems));
   const byName = clientsByName(files, problems);
   const drafts = [...byName.values()];
   const keys = await gatherKeys(drafts, problems);

@@ -1,5 +1,5 @@
 // What one rule file says, with every value checked: clients as written, references, allow entries.
-// Keys files and pre-shared keys are only named here, and other files are not known.
+// Keys files and pre-shared keys are only named here, and other files are not known. Hooks are looked at, never run.
 // Ten thousand clients take seconds to check: it lets the event loop run in between, so that a reload delays no knock.
 import { dirname, resolve } from 'node:path';
 import { setImmediate as pause } from 'node:timers/promises';
@@ -11,7 +11,9 @@ import { resolvePorts } from '../config/load.ts';
 import { countPorts, withoutContained } from '../config/ranges.ts';
 import { type Fields, isMap, readFields, valueAt } from '../config/read-fields.ts';
 import type { Path, YamlSource } from '../config/yaml-source.ts';
+import type { Hook } from '../hooks/hook.ts';
 import { type Place, type Problem, problemAt } from '../problem.ts';
+import { checkHooks, type Judge } from './check-hooks.ts';
 import { MAX_PORTS_AT_ONCE } from './limits.ts';
 import type { RuleFile } from './rule-files.ts';
 import type { AllowEntry } from './rulebook.ts';
@@ -44,6 +46,7 @@ export type RuleFileDraft = {
 export async function readRuleFile(
   file: RuleFile,
   config: Pick<Config, 'services' | 'defaultTtlSeconds'>,
+  judge: Judge,
   problems: Problem[],
 ): Promise<RuleFileDraft> {
   const { source, path } = file;
@@ -63,7 +66,13 @@ export async function readRuleFile(
       if (ref !== undefined) refs.push({ value: ref, place: source.placeOf([...here, 'ref']) });
     } else drafts.push(...readClient(source, here, dirname(path), problems));
   }
-  const entries = (allow ?? []).flatMap((_, at) => readAllow(source, ['allow', at], config, problems));
+  const entries: AllowEntry[] = [];
+  for (const at of (allow ?? []).keys()) {
+    for (const entry of readAllow(source, ['allow', at], config, problems)) {
+      await checkHooks(source, ['allow', at], entry.hooks, judge, problems);
+      entries.push(entry);
+    }
+  }
   return { path, start, clients: drafts, refs, allow: entries };
 }
 
@@ -137,9 +146,14 @@ function readAllow(
       sessions: fields.sessions ?? 'keep',
       requireSource: fields.require_source ?? false,
       onBehalf: fields.on_behalf ?? false,
+      hooks: { onOpen: hookOf(fields.on_open), onClose: hookOf(fields.on_close) },
       place,
     },
   ];
+}
+
+function hookOf([program, ...args]: readonly string[] = []): Hook | undefined {
+  return program === undefined ? undefined : [program, ...args];
 }
 
 type AllowFields = Fields<typeof ALLOW_SHAPE>;
@@ -174,8 +188,6 @@ function refuseLater(source: YamlSource, here: Path, fields: AllowFields, proble
   const cures = {
     when: 'remove it (and note that the entry then holds at any time)',
     timezone: 'remove it',
-    on_open: 'remove it',
-    on_close: 'remove it',
   } as const;
   for (const [key, cure] of Object.entries(cures)) {
     if (fields[key as keyof typeof cures] === undefined) continue;

@@ -3,6 +3,7 @@ import type { Network } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { PublicKey } from '../../protocol/identity.ts';
 import type { PortRange } from '../../protocol/ports.ts';
+import type { Hooks } from '../hooks/hook.ts';
 import type { Place } from '../problem.ts';
 
 /** One key of a client, with the limits that its keys_file line set on it. */
@@ -41,6 +42,7 @@ export type AllowEntry = {
   readonly sessions: 'keep' | 'end';
   readonly requireSource: boolean;
   readonly onBehalf: boolean;
+  readonly hooks: Hooks;
   readonly place: Place;
 };
 

@@ -62,8 +62,10 @@ export const ALLOW_SHAPE = {
   sessions: z.enum(['keep', 'end']).optional().describe('end: connections end with the grant (default keep)'),
   require_source: z.boolean().optional().describe('true: only knocks that are bound to their source address'),
   on_behalf: z.boolean().optional().describe('true: a knock may be sent for another address'),
-  on_open: hook.optional().describe('Program and arguments (a later version)'),
-  on_close: hook.optional().describe('Program and arguments (a later version)'),
+  on_open: hook
+    .optional()
+    .describe('Program and arguments, run when a grant begins; {client}, {address} and others stand for what happened'),
+  on_close: hook.optional().describe('Program and arguments, run when a grant has ended'),
 } as const;
 
 const FILE_NAME = z.string().min(1).max(200).optional().describe('What this file is for');

@@ -40,7 +40,7 @@ const dropped = (reason: DropReason, client: string | undefined, from = '192.0.2
 const JUNK: readonly DropReason[] = ['unknown-tag', 'length', 'seal', 'malformed', 'window-mismatch', 'signature', 'replay'];
 
 describe('each decision is one line with client, address, services, reason', () => {
-  const from = { client: 'alice', address: address('2001:db8::7'), services: ['ssh'] };
+  const from = { client: 'alice', address: address('2001:db8::7'), services: ['ssh'], grants: [] };
   const shown = { client: 'alice', address: '2001:db8::7', services: ['ssh'] };
   const table: readonly (readonly [Decision, Line])[] = [
     [
@@ -141,7 +141,15 @@ describe('a known client who is refused again and again', () => {
     for (let count = 0; count < 64; count += 1) tell(dropped('not-allowed', 'bob'));
     tell(dropped('not-allowed', 'carol'));
     tell(dropped('max-grants', 'bob'));
-    tell({ kind: 'granted', client: 'bob', address: address('192.0.2.7'), services: ['ssh'], lifetimeSeconds: 30, prolonged: true });
+    tell({
+      kind: 'granted',
+      client: 'bob',
+      address: address('192.0.2.7'),
+      services: ['ssh'],
+      lifetimeSeconds: 30,
+      prolonged: true,
+      grants: [],
+    });
     assert.deepEqual(
       lines()
         .slice(5)
@@ -157,7 +165,15 @@ describe('a known client who is refused again and again', () => {
   test('every grant is a line, however many', () => {
     const { lines, tell } = start();
     for (let count = 0; count < 500; count += 1) {
-      tell({ kind: 'granted', client: 'bob', address: address('192.0.2.7'), services: ['ssh'], lifetimeSeconds: 30, prolonged: true });
+      tell({
+        kind: 'granted',
+        client: 'bob',
+        address: address('192.0.2.7'),
+        services: ['ssh'],
+        lifetimeSeconds: 30,
+        prolonged: true,
+        grants: [],
+      });
     }
     assert.equal(lines().length, 500);
   });
@@ -198,7 +214,7 @@ describe('counters', () => {
     const reasons = Object.keys(counters.snapshot().dropped) as DropReason[];
     assert.ok(reasons.length >= 25);
     for (const [at, reason] of reasons.entries()) for (let count = 0; count <= at; count += 1) counters.observe(dropped(reason, undefined));
-    const granted = { client: 'a', address: address('192.0.2.7'), services: [] };
+    const granted = { client: 'a', address: address('192.0.2.7'), services: [], grants: [] };
     counters.observe({ kind: 'granted', ...granted, lifetimeSeconds: 1, prolonged: false });
     counters.observe({ kind: 'closed', ...granted, why: '' });
     const snapshot = counters.snapshot();

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { monotonicMs } from '../../daemon/clock.ts';
 import { openingKey } from '../../daemon/firewall/firewall.ts';
 import { GrantBook } from '../../daemon/grants/grant-book.ts';
+import { NO_HOOKS } from '../../daemon/hooks/hook.ts';
 import type { AllowedService, Authorized } from '../../daemon/policy/authorized.ts';
 import { type IpAddress, parseAddress } from '../../protocol/address.ts';
 import { unixMs } from '../../protocol/brand.ts';
@@ -20,7 +21,15 @@ function address(text: string): IpAddress {
 }
 
 function ssh(lifetimeSeconds: number, more: Partial<AllowedService> = {}): AllowedService {
-  return { label: 'ssh', ports: [{ protocol: 'tcp', first: 22, last: 22 }], kind: 'grant', sourcePort: 0, lifetimeSeconds, ...more };
+  return {
+    label: 'ssh',
+    ports: [{ protocol: 'tcp', first: 22, last: 22 }],
+    kind: 'grant',
+    sourcePort: 0,
+    lifetimeSeconds,
+    hooks: NO_HOOKS,
+    ...more,
+  };
 }
 
 function request(...services: readonly AllowedService[]): Authorized {

@@ -20,6 +20,7 @@ import { type TestContext, test } from 'node:test';
 import { monotonicMs } from '../../daemon/clock.ts';
 import type { Grant } from '../../daemon/grants/grant-book.ts';
 import { GrantJournal, readGrantJournal } from '../../daemon/grants/grant-journal.ts';
+import { NO_HOOKS } from '../../daemon/hooks/hook.ts';
 import { parseAddress } from '../../protocol/address.ts';
 import { unixMs } from '../../protocol/brand.ts';
 
@@ -47,6 +48,7 @@ function grant(id: string, deadline = 60_000): Grant {
     sentAtMs: unixMs(1_800_000_000_000),
     grantedAtMs: unixMs(1_800_000_000_001),
     deadlineMs: monotonicMs(deadline),
+    hooks: NO_HOOKS,
   };
 }
 

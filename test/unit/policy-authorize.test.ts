@@ -1,6 +1,7 @@
 // What an authentic knock may open: tables of rules, knocks and outcomes. The decision is pure, so nothing here touches a kernel.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { NO_HOOKS } from '../../daemon/hooks/hook.ts';
 import { type AuthorizeInput, authorize, authorizeClose } from '../../daemon/policy/authorize.ts';
 import type { AllowEntry, Client } from '../../daemon/rules/rulebook.ts';
 import { type IpAddress, type Network, parseAddress, parseNetwork } from '../../protocol/address.ts';
@@ -31,6 +32,7 @@ function allow({ services, from, ...rest }: Entry): AllowEntry {
     sessions: 'keep',
     requireSource: false,
     onBehalf: false,
+    hooks: NO_HOOKS,
     place: PLACE,
     ...rest,
   };

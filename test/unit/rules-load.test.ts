@@ -73,9 +73,7 @@ const MISTAKES: readonly Case[] = [
   ['a cron form of six fields', entry('when: "0 * 8-17 * * 1"'), /^a.yaml:6:11: not a time window: .*write five fields/],
   ['a cron form that is none', entry('when: "* 8-27 * * mon-fri"'), /^a.yaml:6:11: not a time window/],
   ['a zone that does not exist', entry('timezone: Europe/Berlni'), /^a.yaml:6:15: no time zone is called "Europe\/Berlni"/],
-  ['a hook that is a shell line (P33)', entry('on_open: notify $CLIENT'), /^a.yaml:6:14: on_open must be a list/],
   ['time windows, which come later', entry('when: "* 8-17 * * mon-fri"'), /^a.yaml:6:5: when is not available in this version/],
-  ['hooks, which come later', entry('on_close: [/bin/true]'), /^a.yaml:6:5: on_close is not available in this version/],
   [
     'a reference with more than a name',
     `clients:\n  - ref: bob\n    slots: 3\n${ALLOW}`,
