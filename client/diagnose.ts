@@ -79,7 +79,7 @@ function explainPartly(report: AddressReport, about: Circumstances): CommandErro
   const named = shut.map((port) => `${port.service} ${seenText(port)}`).join(', ');
   return new CommandError(1, 'partly-open', `${open.join(', ')} on ${report.address.text} opened, but ${named}: the knock was accepted`, [
     `is the service running? on ${quote(about.host)}: ss -ltn`,
-    'another firewall on the way or on the server may stand before it',
+    'another firewall on the server may keep it closed (ufw, firewalld): on the server: posternd check names the rule; or one on the way does',
   ]);
 }
 
@@ -144,6 +144,7 @@ function silentCauses(report: AddressReport | undefined, about: Circumstances): 
     ...origin,
     ...bound,
     `UDP port ${about.knockPort} is blocked on the way, or posternd does not run: on the server: posternd status`,
+    'or another firewall on the server (ufw, firewalld, a cloud provider) keeps the port closed: on the server: posternd check names the rule',
   ];
 }
 

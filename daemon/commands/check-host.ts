@@ -14,13 +14,13 @@ import { StatusReport } from '../control/messages.ts';
 import { tryGate } from '../firewall/nftables/trial.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
 import { type Problem, problemAt } from '../problem.ts';
-import { type Neighbors, neighbors } from './neighbors.ts';
+import { checkNeighbors, type Neighbors } from './check-neighbors.ts';
 
 export type HostFacts = {
   readonly firewall: string;
   readonly capture: string;
   readonly daemon: string;
-  /** What other firewalls mean for ours; undefined when it cannot be told. */
+  /** What other firewalls mean for ours; undefined without a gate. */
   readonly neighbors: Neighbors | undefined;
   readonly problems: readonly Problem[];
   /** Something could not be found out without more rights. */
@@ -34,7 +34,8 @@ export async function checkHost(config: Config): Promise<HostFacts> {
   const capture = await captureFacts(config, gate.sieve, problems);
   problems.push(...(await ledgerProblems(config)));
   const daemon = await daemonFacts(config, problems);
-  const others = config.firewall === 'none' ? undefined : await neighbors(config.table);
+  const others = config.firewall === 'none' ? undefined : await checkNeighbors(config);
+  problems.push(...(others?.problems ?? []));
   return {
     neighbors: others,
     firewall: gate.text,

@@ -13,7 +13,6 @@ import { isUsable } from '../rules/warnings.ts';
 import { readServerKeys } from '../server-keys.ts';
 import { checkHost, type HostFacts } from './check-host.ts';
 import { callersSession, lockOut } from './lock-out.ts';
-import { hidesBest } from './neighbors.ts';
 import { type CommonOptions, DEFAULT_CONFIG, type Output } from './options.ts';
 
 type Files = {
@@ -102,17 +101,16 @@ function summary(files: Files, config: Config, host: HostFacts): readonly string
 /** Neither right nor wrong, but what an administrator has to know who wonders why a granted port stays closed. */
 function neighborLines(config: Config, { neighbors }: HostFacts): readonly string[] {
   if (neighbors === undefined) return [];
-  const best = hidesBest(neighbors);
+  const notes = neighbors.notes.map((note) => `beside    ${note}`);
+  const best = neighbors.hidesBest;
+  if (best === undefined) return notes;
   const why =
     best === 'drop' ? 'this host is silent about unwanted packets' : 'other closed ports of this host answer, a silent one stands out';
   const hiding =
     config.unmatched === best
       ? `unmatched: ${best} hides best here (${why})`
       : `unmatched: ${best} would hide better than ${config.unmatched} (${why})`;
-  const others = neighbors.dropping.map(
-    (chain) => `beside    ${chain} drops by default: what it does not accept stays closed after a knock too`,
-  );
-  return [`hiding    ${hiding}`, ...others];
+  return [`hiding    ${hiding}`, ...notes];
 }
 
 function jsonReport(files: Files, host: HostFacts | undefined, problems: readonly Problem[]): unknown {
@@ -141,8 +139,9 @@ function jsonReport(files: Files, host: HostFacts | undefined, problems: readonl
     firewall: host?.firewall ?? null,
     capture: host?.capture ?? null,
     daemon: host?.daemon ?? null,
-    hides_best: host?.neighbors === undefined ? null : hidesBest(host.neighbors),
+    hides_best: host?.neighbors?.hidesBest ?? null,
     other_firewalls: host?.neighbors?.dropping ?? null,
+    obstacles: host?.neighbors?.obstacles ?? null,
   };
 }
 

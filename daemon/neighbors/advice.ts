@@ -15,7 +15,10 @@ export function adviceFor(finding: Finding): Advice {
   const place = placeText(fate.at);
   switch (fate.kind) {
     case 'blocked':
-      return { message: `${where} stays closed after a knock too: ${who} ${fate.how}s it${scope} (${place})`, cure: cureFor(finding, owner) };
+      return {
+        message: `${where} stays closed after a knock too: ${who} ${fate.how}s it${scope} (${place})`,
+        cure: cureFor(finding, owner),
+      };
     case 'only-some': {
       const unless = fate.unless.map(placeText).join('; ');
       const message = `${where} opens after a knock only for some: ${who} ${fate.how}s it${scope} (${place}) but for what this lets in: ${unless}`;
@@ -40,7 +43,9 @@ function ownerOf(chain: Chain): Owner {
   // A built-in chain belongs to whoever hung chains of its own in it, and set its policy.
   if (chain.base === undefined) return 'other';
   const prefix = `${chain.backend} ${chain.family} ${chain.table} `;
-  const jumps = chain.rules.flatMap(({ verdict }) => (verdict.kind === 'jump' || verdict.kind === 'goto' ? [verdict.chain.slice(prefix.length)] : []));
+  const jumps = chain.rules.flatMap(({ verdict }) =>
+    verdict.kind === 'jump' || verdict.kind === 'goto' ? [verdict.chain.slice(prefix.length)] : [],
+  );
   if (jumps.some((name) => /^ufw6?-/.test(name))) return 'ufw';
   if (jumps.some((name) => /^(?:INPUT|FORWARD)_(?:ZONES|direct)$/.test(name))) return 'firewalld';
   if (jumps.some((name) => /^DOCKER/.test(name)) && chain.base.hook === 'forward') return 'Docker';
@@ -65,7 +70,8 @@ function cureFor({ fate, ports, network }: Finding, owner: Owner): string {
     return `run "firewall-cmd --permanent${inZone} ${add} && firewall-cmd --reload"`;
   }
   if (owner === 'fail2ban') return 'see "fail2ban-client status" and unban what should get in';
-  const file = fate.at.chain.backend === 'legacy' ? 'where iptables-legacy rules are kept' : 'where its rules are kept (often /etc/nftables.conf)';
+  const file =
+    fate.at.chain.backend === 'legacy' ? 'where iptables-legacy rules are kept' : 'where its rules are kept (often /etc/nftables.conf)';
   return `let it in there, ${file}: the gate goes on closing it until a knock`;
 }
 

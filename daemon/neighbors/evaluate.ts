@@ -36,7 +36,13 @@ export type Fate =
   | { readonly kind: 'passes'; readonly hook: 'input' | 'forward' }
   | { readonly kind: 'blocked'; readonly how: 'drop' | 'reject'; readonly at: Place; readonly hook: Hook }
   /** Blocked, but for what these rules let in: some sources, addresses or times. */
-  | { readonly kind: 'only-some'; readonly how: 'drop' | 'reject'; readonly at: Place; readonly unless: readonly Place[]; readonly hook: Hook }
+  | {
+      readonly kind: 'only-some';
+      readonly how: 'drop' | 'reject';
+      readonly at: Place;
+      readonly unless: readonly Place[];
+      readonly hook: Hook;
+    }
   | { readonly kind: 'cannot-tell'; readonly at: Place };
 
 /** Tunable: more possible ends than this is not a ruleset that a sentence describes. */
@@ -125,7 +131,8 @@ class Walk {
   #verdict(verdict: Verdict, at: Place): Flow | undefined {
     if (verdict.kind === 'continue') return undefined;
     if (verdict.kind === 'translate') return { sure: { kind: 'translate', at, translation: verdict }, possible: [] };
-    if (verdict.kind !== 'jump' && verdict.kind !== 'goto') return { sure: { kind: verdict.kind, at, translation: undefined }, possible: [] };
+    if (verdict.kind !== 'jump' && verdict.kind !== 'goto')
+      return { sure: { kind: verdict.kind, at, translation: undefined }, possible: [] };
     const target = this.#chains.get(verdict.chain);
     return target === undefined ? undefined : this.chain(target);
   }
@@ -138,7 +145,8 @@ function returnFrom(at: Place): End {
 function add(ends: PossibleEnd[], more: readonly PossibleEnd[]): void {
   for (const end of more) {
     if (ends.length >= MOST_ENDS) return;
-    if (!ends.some((other) => other.kind === end.kind && other.at.rule === end.at.rule && other.when.rule === end.when.rule)) ends.push(end);
+    if (!ends.some((other) => other.kind === end.kind && other.at.rule === end.at.rule && other.when.rule === end.when.rule))
+      ends.push(end);
   }
 }
 

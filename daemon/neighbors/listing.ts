@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { run, SpawnError } from '../spawn.ts';
 import { readIptablesSave } from './read-iptables.ts';
-import { readNft, ruleTexts } from './read-nft.ts';
+import { readNft, readTexts } from './read-nft.ts';
 import type { Chain, Ruleset } from './ruleset.ts';
 
 // Tunable
@@ -32,7 +32,7 @@ class ToolError extends Error {}
 async function nftRules(ownTable: string): Promise<Ruleset> {
   // Terse: without the elements of named sets, of which there may be hundreds of thousands.
   const [json, text] = [await tool(['nft', '-j', '-t', 'list', 'ruleset']), await tool(['nft', '-a', '-t', 'list', 'ruleset'])];
-  const reading = readNft(await withElements(json, ownTable), ruleTexts(text), ownTable);
+  const reading = readNft(await withElements(json, ownTable), readTexts(text), ownTable);
   if (reading === undefined) throw new ToolError('nft printed what is not its JSON');
   const { ruleset, foreign } = reading;
   if (foreign.size === 0) return ruleset;

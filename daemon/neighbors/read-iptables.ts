@@ -1,6 +1,19 @@
 // From iptables-save to a ruleset. Pure. For iptables-legacy, which nft does not see, and for rules that nft cannot show in full.
 import { parseAddress, parseNetwork } from '../../protocol/address.ts';
-import { ALWAYS, allOf, anyOf, type Base, type Chain, type Condition, NEVER, not, type Rule, type Ruleset, uncertain, type Verdict } from './ruleset.ts';
+import {
+  ALWAYS,
+  allOf,
+  anyOf,
+  type Base,
+  type Chain,
+  type Condition,
+  NEVER,
+  not,
+  type Rule,
+  type Ruleset,
+  uncertain,
+  type Verdict,
+} from './ruleset.ts';
 
 /** Priorities as ip_tables registers its tables (linux/netfilter_ipv4.h). */
 const TABLES: Readonly<Record<string, { readonly priority: number; readonly type: Base['type'] }>> = {
@@ -15,7 +28,9 @@ const HOOKS: Readonly<Record<string, Base['hook']>> = { PREROUTING: 'prerouting'
 const OURS = /^POSTERN/;
 /** Targets after which the packet goes on with the next rule. */
 const PASSING: ReadonlySet<string> = new Set(
-  'LOG NFLOG ULOG MARK CONNMARK CT NOTRACK TCPMSS CHECKSUM TRACE CLASSIFY DSCP TOS TTL HL SET SECMARK CONNSECMARK AUDIT TEE RATEEST'.split(' '),
+  'LOG NFLOG ULOG MARK CONNMARK CT NOTRACK TCPMSS CHECKSUM TRACE CLASSIFY DSCP TOS TTL HL SET SECMARK CONNSECMARK AUDIT TEE RATEEST'.split(
+    ' ',
+  ),
 );
 
 type Draft = { readonly chain: Omit<Chain, 'rules'>; readonly rules: Rule[] };
@@ -55,9 +70,15 @@ function readRule(words: readonly string[], text: string, version: 4 | 6, key: (
   const name = target?.values[0];
   if (name !== undefined && OURS.test(name)) return undefined;
   const asked = at < 0 ? options : options.slice(0, at);
-  const condition = allOf(asked.map((option) => (option.negated ? not(conditionOf(option, asked, version)) : conditionOf(option, asked, version))));
+  const condition = allOf(
+    asked.map((option) => (option.negated ? not(conditionOf(option, asked, version)) : conditionOf(option, asked, version))),
+  );
   if (target === undefined || name === undefined) return { text, condition, verdict: { kind: 'continue' } };
-  return { text, condition, verdict: target.name === '-g' ? { kind: 'goto', chain: key(name) } : verdictOf(name, options.slice(at + 1), key) };
+  return {
+    text,
+    condition,
+    verdict: target.name === '-g' ? { kind: 'goto', chain: key(name) } : verdictOf(name, options.slice(at + 1), key),
+  };
 }
 
 function verdictOf(target: string, options: readonly Option[], key: (name: string) => string): Verdict {
@@ -178,7 +199,8 @@ function conditionOf({ name, values }: Option, all: readonly Option[], version: 
 }
 
 /** Details of a module whose condition another option has told already. */
-const SILENT = /^--(?:limit-burst|hashlimit-(?:burst|mode|name|srcmask|dstmask|htable-.*|rate-.*)|connlimit-(?:mask|saddr|daddr)|seconds|hitcount|rttl|name|mask|rsource|rdest|kerneltz|contiguous|utc|reap|return-nomatch|validmark|loose|accept-local)$/;
+const SILENT =
+  /^--(?:limit-burst|hashlimit-(?:burst|mode|name|srcmask|dstmask|htable-.*|rate-.*)|connlimit-(?:mask|saddr|daddr)|seconds|hitcount|rttl|name|mask|rsource|rdest|kerneltz|contiguous|utc|reap|return-nomatch|validmark|loose|accept-local)$/;
 
 /** Rates: a client that knocks is one of few, within what the neighbor allows. */
 function rateOf(name: string, all: readonly Option[]): Condition | undefined {

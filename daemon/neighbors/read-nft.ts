@@ -38,8 +38,8 @@ export type NftReading = {
   readonly foreign: ReadonlySet<string>;
 };
 
-/** Undefined when it is not nft's JSON. `texts`: what each rule looks like, by `ruleTexts`. */
-export function readNft(json: string, texts: ReadonlyMap<string, string>, ownTable: string): NftReading | undefined {
+/** Undefined when it is not nft's JSON. */
+export function readNft(json: string, texts: NftTexts, ownTable: string): NftReading | undefined {
   const listing = Listing.safeParse(parseJson(json));
   if (!listing.success) return undefined;
   const entries = listing.data.nftables;
@@ -52,7 +52,7 @@ export function readNft(json: string, texts: ReadonlyMap<string, string>, ownTab
     if (rule.expr.some((each) => fields(each)['xt'] !== undefined)) foreign.add(table);
     const key = `nft ${table} ${rule.chain}`;
     const sets: NamedSets = (name) => elements.get(`${table} ${name}`);
-    const text = texts.get(`${table} ${rule.chain} ${rule.handle}`) ?? `rule with handle ${rule.handle}`;
+    const text = texts.rules.get(`${table} ${rule.chain} ${rule.handle}`) ?? `rule with handle ${rule.handle}`;
     rules.set(key, [...(rules.get(key) ?? []), ...readRule(rule.expr, text, `nft ${table}`, sets)]);
   }
   const ruleset = entries.flatMap(({ chain }) => {
@@ -60,14 +60,32 @@ export function readNft(json: string, texts: ReadonlyMap<string, string>, ownTab
     if (chain === undefined || family === undefined || (family === 'inet' && chain.table === ownTable)) return [];
     const key = `nft ${family} ${chain.table} ${chain.name}`;
     const { table, name } = chain;
-    return [{ key, family, table, name, backend: 'nft', base: baseOf(chain), rules: rules.get(key) ?? [] } satisfies Chain];
+    return [
+      {
+        key,
+        family,
+        table,
+        name,
+        backend: 'nft',
+        base: baseOf(chain, texts.devices.get(`${family} ${table} ${name}`)),
+        rules: rules.get(key) ?? [],
+      } satisfies Chain,
+    ];
   });
   return { ruleset, foreign };
 }
 
-/** What each rule looks like, by `family table chain handle`, from `nft -a list ruleset`. */
-export function ruleTexts(listing: string): ReadonlyMap<string, string> {
-  const texts = new Map<string, string>();
+/** What `nft -a list ruleset` prints and its JSON lacks. */
+export type NftTexts = {
+  /** What each rule looks like, by `family table chain handle`. */
+  readonly rules: ReadonlyMap<string, string>;
+  /** The devices of each chain at ingress (nft 1.0.6 leaves them out), by `family table chain`. */
+  readonly devices: ReadonlyMap<string, readonly string[]>;
+};
+
+export function readTexts(listing: string): NftTexts {
+  const rules = new Map<string, string>();
+  const devices = new Map<string, readonly string[]>();
   let table = '';
   let chain = '';
   for (const line of listing.split('\n')) {
@@ -75,12 +93,14 @@ export function ruleTexts(listing: string): ReadonlyMap<string, string> {
     if (opened?.[1] !== undefined) table = opened[1];
     if (opened?.[2] !== undefined) chain = opened[2];
     const rule = /^\t\t(\S.*) # handle (\d+)$/.exec(line);
-    if (rule !== null) texts.set(`${table} ${chain} ${rule[2]}`, (rule[1] ?? '').replaceAll(/ counter packets \d+ bytes \d+/g, ''));
+    if (rule !== null) rules.set(`${table} ${chain} ${rule[2]}`, (rule[1] ?? '').replaceAll(/ counter packets \d+ bytes \d+/g, ''));
+    const ingress = /^\t\ttype \S+ hook ingress devices? (.*) priority /.exec(line);
+    if (ingress !== null) devices.set(`${table} ${chain}`, (ingress[1] ?? '').match(/[^\s"={},]+/g) ?? []);
   }
-  return texts;
+  return { rules, devices };
 }
 
-function baseOf(chain: NonNullable<Listed['chain']>): Base | undefined {
+function baseOf(chain: NonNullable<Listed['chain']>, devices: readonly string[] | undefined): Base | undefined {
   const hook = HOOKS.find((each) => each === chain.hook);
   if (hook === undefined) return undefined;
   return {
@@ -88,7 +108,7 @@ function baseOf(chain: NonNullable<Listed['chain']>): Base | undefined {
     type: chain.type === 'filter' || chain.type === 'nat' ? chain.type : 'other',
     priority: chain.prio ?? 0,
     policy: chain.policy === 'drop' ? 'drop' : 'accept',
-    devices: chain.dev === undefined ? [] : [chain.dev].flat(),
+    devices: devices ?? (chain.dev === undefined ? [] : [chain.dev].flat()),
   };
 }
 

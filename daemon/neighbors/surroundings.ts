@@ -29,7 +29,9 @@ async function isOutside(name: string, defaults: ReadonlySet<string>): Promise<b
 }
 
 async function defaultInterfaces(): Promise<ReadonlySet<string>> {
-  const [ipv4, ipv6] = await Promise.all(['route', 'ipv6_route'].map((file) => readFile(`/proc/self/net/${file}`, 'latin1').catch(() => '')));
+  const [ipv4, ipv6] = await Promise.all(
+    ['route', 'ipv6_route'].map((file) => readFile(`/proc/self/net/${file}`, 'latin1').catch(() => '')),
+  );
   const lines = [...(ipv4 ?? '').split('\n'), ...(ipv6 ?? '').split('\n')].map((line) => line.trim().split(/\s+/));
   return new Set(
     lines.flatMap((fields) => {

@@ -28,7 +28,13 @@ export type Finding = {
   readonly network: Network | undefined;
 };
 
-type Single = { readonly fate: Finding['fate']; readonly range: PortRange; readonly version: 4 | 6; readonly name: string; readonly network: Network | undefined };
+type Single = {
+  readonly fate: Finding['fate'];
+  readonly range: PortRange;
+  readonly version: 4 | 6;
+  readonly name: string;
+  readonly network: Network | undefined;
+};
 
 export function findObstacles(
   ruleset: Ruleset,
@@ -57,14 +63,17 @@ export function findObstacles(
       }
     }
   }
-  return merged(singles, outside.map(({ name }) => name));
+  return merged(
+    singles,
+    outside.map(({ name }) => name),
+  );
 }
 
-/** What becomes of a datagram to the knock port itself, where `unmatched: pass` leaves it to the host. */
-export function fateOfUnwanted(ruleset: Ruleset, port: number, surroundings: Surroundings): Fate['kind'] | 'rejected' | undefined {
-  const [finding] = findObstacles(ruleset, [{ protocol: 'udp', first: port, last: port }], [], surroundings);
-  if (finding === undefined) return 'passes';
-  return finding.fate.kind === 'blocked' && finding.fate.how === 'reject' ? 'rejected' : finding.fate.kind;
+/** What becomes of a datagram to the knock port itself, where `unmatched: pass` leaves it to the host: from most sources, that is. */
+export function fateOfUnwanted(ruleset: Ruleset, port: number, around: Surroundings): 'answered' | 'dropped' | 'cannot-tell' {
+  const findings = findObstacles(ruleset, [{ protocol: 'udp', first: port, last: port }], [], around);
+  if (findings.some(({ fate }) => fate.kind === 'cannot-tell')) return 'cannot-tell';
+  return findings.some(({ fate }) => fate.kind !== 'cannot-tell' && fate.how === 'drop') ? 'dropped' : 'answered';
 }
 
 /** The parts of a range that no rule tells apart; one port of each then speaks for all. */
@@ -113,7 +122,8 @@ function joined(ranges: readonly PortRange[]): readonly PortRange[] {
   const out: PortRange[] = [];
   for (const range of [...ranges].sort((a, b) => (a.protocol === b.protocol ? a.first - b.first : a.protocol < b.protocol ? -1 : 1))) {
     const last = out.at(-1);
-    if (last !== undefined && last.protocol === range.protocol && last.last + 1 === range.first) out[out.length - 1] = { ...last, last: range.last };
+    if (last !== undefined && last.protocol === range.protocol && last.last + 1 === range.first)
+      out[out.length - 1] = { ...last, last: range.last };
     else out.push(range);
   }
   return out;
