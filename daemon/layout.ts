@@ -15,7 +15,7 @@ export function gateLayout(config: Config, sieve: Sieve, slots: number): GateLay
   const windows = Math.min(MOST_WINDOWS, 4 + Math.ceil((2 * config.clockToleranceMs) / 60_000));
   return {
     knockPort: config.port,
-    interfaces: config.interfaces,
+    interfaces: config.interfaces.map(({ name }) => name),
     protect: config.protect,
     trusted: config.trusted,
     networks: config.networks,

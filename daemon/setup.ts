@@ -3,6 +3,7 @@ import type { SecretKey } from '../protocol/identity.ts';
 import { CommandError } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
+import { interfaceProblems } from './interfaces.ts';
 import { formatProblem, type Problem } from './problem.ts';
 import { loadRuleBook } from './rules/load.ts';
 import type { RuleBook } from './rules/rulebook.ts';
@@ -21,7 +22,7 @@ export async function readSetup(configFile: string): Promise<Setup> {
   if (config === undefined) throw refuse(problems);
   const rules = await loadRuleBook(config);
   const keys = await readServerKeys(config);
-  const all = [...problems, ...rules.problems, ...keys.problems];
+  const all = [...problems, ...(await interfaceProblems(config)), ...rules.problems, ...keys.problems];
   if (rules.book === undefined || all.some(({ severity }) => severity === 'error')) throw refuse(all);
   return { config, book: rules.book, secrets: keys.secrets, warnings: all };
 }

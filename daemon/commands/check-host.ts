@@ -1,6 +1,6 @@
 // What `check` finds out about the host: interfaces, kernel, packet log, ledger, a daemon that runs. It looks and changes nothing.
-import { lstat, readFile, readlink } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { obstructed } from '../capture/auto.ts';
 import type { CaptureError } from '../capture/capture.ts';
 import { probeNflog } from '../capture/nflog.ts';
@@ -8,10 +8,10 @@ import { probeRaw } from '../capture/raw.ts';
 import { findObstacles } from '../capture/raw-obstacles.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
-import { didYouMean } from '../config/nearest.ts';
 import { askDaemon, NotRunning } from '../control/ask.ts';
 import { StatusReport } from '../control/messages.ts';
 import { tryGate } from '../firewall/nftables/trial.ts';
+import { interfaceProblems } from '../interfaces.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
 import { type Problem, problemAt } from '../problem.ts';
 import { checkNeighbors, type Neighbors } from './check-neighbors.ts';
@@ -125,34 +125,4 @@ async function daemonFacts(config: Config, problems: Problem[]): Promise<string>
     problems.push(problemAt(undefined, error.message, '', 'warning'));
     return 'cannot be asked';
   }
-}
-
-/** A bridge port's name never matches in the gate, as packets show the bridge: it would stand silently open. */
-async function interfaceProblems(config: Config): Promise<readonly Problem[]> {
-  if (config.interfaces.length === 0) return [];
-  const lines = await readFile('/proc/self/net/dev', 'latin1').catch(() => '');
-  const present = lines.split('\n').flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);
-  const problems: Problem[] = [];
-  for (const name of config.interfaces) {
-    const place = { file: config.file, line: 1, column: 1 };
-    if (!present.includes(name)) {
-      const cure = didYouMean(name, present, 'the gate stands there as soon as it appears; correct the name if it is a slip');
-      problems.push(problemAt(place, `there is no interface ${name} now`, cure, 'warning'));
-      continue;
-    }
-    const isPort = await lstat(`/sys/class/net/${name}/brport`).then(
-      () => true,
-      () => false,
-    );
-    if (!isPort) continue;
-    const bridge = basename(await readlink(`/sys/class/net/${name}/master`).catch(() => 'the bridge'));
-    problems.push(
-      problemAt(
-        place,
-        `${name} is a port of ${bridge}: packets show the bridge, so a gate on ${name} would never close`,
-        `write ${bridge} in its place`,
-      ),
-    );
-  }
-  return problems;
 }

@@ -41,7 +41,7 @@ export async function checkNeighbors(config: Config): Promise<Neighbors> {
     return { hidesBest: undefined, dropping: undefined, obstacles: [], notes: [note], problems: [] };
   }
   const { ruleset } = listing;
-  const around = await surroundings(config.interfaces);
+  const around = await surroundings(config.interfaces.map(({ name }) => name));
   const findings = findObstacles(ruleset, config.protect, config.networks, around);
   const advised = findings.map((finding) => ({ finding, advice: adviceFor(finding) }));
   const sure = advised.filter(({ finding }) => finding.fate.kind !== 'cannot-tell');

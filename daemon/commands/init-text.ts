@@ -36,7 +36,7 @@ trusted:
   # - 192.168.0.0/16
 
 # Where the gate stands; without this, on every interface but lo.
-# interfaces: [eth0]
+# interfaces: [eth0]     # "wg0?" may be absent when the daemon starts
 
 # What a protected port answers without a grant: drop (nothing), or reject (like a closed port).
 refuse: drop

@@ -8,7 +8,8 @@ export type Config = {
   /** Paths of OpenSSH Ed25519 private keys; more than one while keys are rotated. */
   readonly serverKeys: readonly string[];
   readonly port: number;
-  readonly interfaces: readonly string[];
+  /** Empty: all but lo. An optional one may be absent when the daemon starts. */
+  readonly interfaces: readonly { readonly name: string; readonly optional: boolean }[];
   readonly firewall: 'auto' | 'nftables' | 'none';
   readonly capture: 'auto' | 'nflog' | 'raw' | 'udp';
   /** As written, resolved, merged and sorted. */

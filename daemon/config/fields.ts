@@ -82,11 +82,15 @@ export const path = text((raw) => {
   return right(raw);
 }, '^[^~\\u0000-\\u001f][^\\u0000-\\u001f]*$');
 
-/** A network interface's name, as the kernel takes it and as a ruleset can hold it without quoting. */
-export const interfaceName = text((raw) => {
-  if (raw === 'lo') return wrong('lo is never gated', 'leave it out');
-  if (!/^[A-Za-z0-9_@.:-]{1,15}$/.test(raw) || raw === '.' || raw === '..' || raw.startsWith('-')) {
+export type Interface = { readonly name: string; readonly optional: boolean };
+
+/** A network interface's name, as the kernel takes it and as a ruleset can hold it without quoting; with a ? behind it, one that may be absent. */
+export const interfaceField = text<Interface>((raw) => {
+  const optional = raw.endsWith('?');
+  const name = optional ? raw.slice(0, -1) : raw;
+  if (name === 'lo') return wrong('lo is never gated', 'leave it out');
+  if (!/^[A-Za-z0-9_@.:-]{1,15}$/.test(name) || name === '.' || name === '..' || name.startsWith('-')) {
     return wrong(`not the name of a network interface: ${quoted(raw)}`, 'see: ip link');
   }
-  return right(raw);
-}, '^[A-Za-z0-9_@.:-]{1,15}$');
+  return right({ name, optional });
+}, '^[A-Za-z0-9_@.:-]{1,15}[?]?$');

@@ -60,7 +60,7 @@ export function interpretConfig(
     file,
     serverKeys: (fields.server_key ?? ['host_ed25519']).map((path) => resolve(base, path)),
     port,
-    interfaces: [...new Set(fields.interfaces ?? [])],
+    interfaces: [...new Map((fields.interfaces ?? []).map((each) => [each.name, each])).values()],
     firewall: fields.firewall === 'iptables' ? 'auto' : (fields.firewall ?? 'auto'),
     capture: fields.capture ?? 'auto',
     protect: protectedPorts(source, fields.protect, services, port, problems),

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { quoted } from '../problem.ts';
 import {
   duration,
-  interfaceName,
+  interfaceField,
   network,
   oneOrMore,
   path,
@@ -39,11 +39,11 @@ export const CONFIG_SHAPE = {
     .describe('OpenSSH Ed25519 private key of this server; a list while keys are rotated (default: host_ed25519 beside this file)'),
   port: portNumber.optional().describe('UDP port that knocks are sent to (default 62201)'),
   interfaces: z
-    .array(interfaceName)
+    .array(interfaceField)
     .min(1)
     .max(256)
     .optional()
-    .describe('Where knocks are looked for and the gate stands (default: all but lo)'),
+    .describe('Where knocks are looked for and the gate stands (default: all but lo); wg0? may be absent when the daemon starts'),
   firewall: z.enum(['auto', 'nftables', 'iptables', 'none']).optional().describe('auto, nftables, or none (log only)'),
   capture: z.enum(['auto', 'nflog', 'raw', 'udp']).optional().describe('How knocks are seen: auto, nflog, raw or udp'),
   protect: z.array(portsOrName).max(4096).nullable().optional().describe('Ports that are closed unless granted'),

@@ -141,11 +141,16 @@ describe('posternd check', { skip }, () => {
     assert.equal((await check()).code, 0);
   });
 
-  it('an interface that is not there is a warning, with the nearest name', async () => {
+  it('an interface that is not there is an error with the nearest name, unless a ? says that it may come later', async () => {
     server.writeConfig({ protect: ['tcp/22'], interfaces: ['br8'] });
     const { code, report } = await check();
-    assert.equal(code, 0);
-    assert.match(messages(report), /warning: there is no interface br8 now: did you mean "br7"\?/);
+    assert.equal(code, 2);
+    assert.match(messages(report), /error: there is no interface br8: did you mean "br7"\?/);
+    const run = await host.exec([process.execPath, POSTERND, 'run', '-c', server.configFile], { mayFail: true });
+    assert.equal(run.code, 2);
+    assert.match(run.stderr, /there is no interface br8/);
+    server.writeConfig({ protect: ['tcp/22'], interfaces: ['br7', 'br8?'] });
+    assert.equal((await check()).code, 0);
   });
 
   it('a missing ledger is a warning', async () => {
