@@ -7,7 +7,7 @@ import { MAX_PACKET_BYTES, MIN_PACKET_BYTES } from '../../protocol/packet.ts';
 export type RawFilter = {
   readonly family: 4 | 6;
   readonly port: number;
-  /** Only what the sieve has marked as a knock (packet type "other host"): see docs/decisions/040-raw-capture.md. */
+  /** Only what the sieve has marked as a knock (packet type "other host"): see docs/decisions/070-raw-capture.md. */
   readonly onlyMarked: boolean;
 };
 

@@ -5,7 +5,7 @@ import { CaptureError } from './capture.ts';
 
 /**
  * Emits `message` with the bytes (in a buffer that is used again) and the source address, `error`, `close`. Whoever opens one must hold it:
- * the module closes what the garbage collector finds (see docs/decisions/040-raw-capture.md).
+ * the module closes what the garbage collector finds (see docs/decisions/070-raw-capture.md).
  */
 export type RawSocket = EventEmitter & {
   /** With a length, `value` is passed as it is, else as a C int. */

@@ -200,9 +200,10 @@ function keepListening(deafness: () => Promise<string | undefined>, log: Logger)
     const trouble = await deafness();
     if (trouble !== undefined) report(trouble);
   };
-  const timer = setInterval(() => {
-    look().catch((error: unknown) => log.error({ err: error }, 'the counters of the gate could not be read'));
-  }, LISTEN_MS);
+  const lookNow = () => void look().catch((error: unknown) => log.error({ err: error }, 'the counters of the gate could not be read'));
+  // The first look is what the later ones are compared with.
+  lookNow();
+  const timer = setInterval(lookNow, LISTEN_MS);
   return () => clearInterval(timer);
 }
 

@@ -78,6 +78,16 @@ describe('the table', () => {
     ],
     ['reject answers like a closed port', { refuse: 'reject' }, ['meta l4proto tcp reject with tcp reset', 'reject']],
     ['unmatched pass drops nothing', { unmatched: 'pass' }, ['group 5 queue-threshold 1 return', 'counter name "junk" return']],
+    [
+      'for raw sockets, the host is kept from answering a knock',
+      { sieve: { kind: 'pass', to: 'raw' } },
+      ['counter name "knocks" meta pkttype set other return', 'counter name "junk" drop'],
+    ],
+    [
+      'for raw sockets, with unmatched pass, it answers',
+      { sieve: { kind: 'pass', to: 'raw' }, unmatched: 'pass' },
+      ['counter name "knocks" return'],
+    ],
     ['a trusted everything', { trusted: [network('0.0.0.0/0')] }, ['meta nfproto ipv4 return']],
   ] as const) {
     test(what, async () => {

@@ -84,10 +84,15 @@ export class Installation {
 
   /** Runs a subcommand of posternd on this host, with this configuration. */
   async posternd(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    return this.host.exec(this.command(args), options);
+  }
+
+  /** The command line of that, for what is put in front of it. */
+  command(args: readonly string[]): readonly string[] {
     const [command = '', ...more] = args;
     const words = command === 'gate' ? [command, ...more.slice(0, 1)] : [command];
     const rest = command === 'gate' ? more.slice(1) : more;
-    return this.host.exec([process.execPath, POSTERND, ...words, '-c', this.configFile, ...rest], options);
+    return [process.execPath, POSTERND, ...words, '-c', this.configFile, ...rest];
   }
 
   /** Starts the daemon and comes back when it answers on its control socket with the gate up. */

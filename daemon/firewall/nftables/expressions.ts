@@ -14,7 +14,7 @@ const LITTLE = endianness() === 'LE';
 /** The first 32-bit register. Keys of several parts fill the ones after it. */
 const FIRST_REGISTER = 8;
 const VERDICT_REGISTER = 0;
-const META = { iifname: 6, nfproto: 15, l4proto: 16, pkttype: 18 } as const;
+const META = { iifname: 6, nfproto: 15, l4proto: 16, pkttype: 19 } as const;
 const CT = { state: 0, direction: 1, labels: 13 } as const;
 const NETWORK_HEADER = 1;
 const TRANSPORT_HEADER = 2;
@@ -162,7 +162,7 @@ export function count(counterName: string): Expressions {
 
 /**
  * `meta pkttype set other`: the packet goes on to the host's raw sockets, which can tell it by this, and the kernel sends no ICMP error about
- * it, whatever its options and extension headers. Works at prerouting only. See docs/decisions/040-raw-capture.md.
+ * it, whatever its options and extension headers. Works at prerouting only. See docs/decisions/070-raw-capture.md.
  */
 export function forNobody(): Expressions {
   return [
