@@ -13,6 +13,8 @@ import { judgeProgram } from './trusted-program.ts';
 const TIME_LIMIT_MS = 10_000;
 const MOST_AT_ONCE = 4;
 const MOST_WAITING = 256;
+/** Starting a program holds up everything else for a millisecond or three (a fork of the whole daemon): then knocks have this many times as long. */
+const REST = 4;
 /** What runs when the daemon stops has this long to end. */
 const GRACE_MS = 1000;
 /** One line a minute says how many were left out. */
@@ -39,6 +41,7 @@ export class HookRunner {
   readonly #waiting: Job[] = [];
   readonly #running = new Map<Confined, Promise<void>>();
   #starting = 0;
+  #rest: NodeJS.Timeout | undefined;
   #leftOut = 0;
   #leftOutToldAt: MonotonicMs | undefined;
   #isStopped = false;
@@ -70,6 +73,7 @@ export class HookRunner {
   /** What waits is left out, what runs is given a moment, then killed. */
   async stop(): Promise<void> {
     this.#isStopped = true;
+    clearTimeout(this.#rest);
     this.#leftOut += this.#waiting.splice(0).length;
     this.#tellLeftOut();
     const timer = setTimeout(() => {
@@ -94,7 +98,7 @@ export class HookRunner {
   }
 
   #next(): void {
-    if (this.#isStopped || this.#starting + this.#running.size >= MOST_AT_ONCE) return;
+    if (this.#isStopped || this.#rest !== undefined || this.#starting + this.#running.size >= MOST_AT_ONCE) return;
     const job = this.#waiting.shift();
     if (job === undefined) {
       this.#tellLeftOut();
@@ -111,7 +115,9 @@ export class HookRunner {
     this.#starting -= 1;
     if (this.#isStopped) return;
     if (untrusted === undefined) {
+      const began = this.#options.now();
       const child = runConfined(job.argv, { user, timeoutMs: timeLimitMs });
+      this.#restFor(REST * Math.max(1, this.#options.now() - began));
       const ended = child.ended.then(
         ({ code, stderr }) => this.#tell(job, code === 0 ? undefined : `exit code ${code}`, stderr),
         (error: unknown) => this.#tell(job, error instanceof Error ? error.message : 'could not be run', ''),
@@ -121,6 +127,14 @@ export class HookRunner {
       this.#running.delete(child);
     } else this.#tell(job, `not run: ${untrusted.why}`, '');
     this.#next();
+  }
+
+  #restFor(ms: number): void {
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined;
+      for (let free = 0; free < MOST_AT_ONCE; free += 1) this.#next();
+    }, ms);
   }
 
   #tell({ argv, facts }: Job, failure: string | undefined, stderr: string): void {

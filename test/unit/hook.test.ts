@@ -63,23 +63,33 @@ function ground(context: TestContext, mode = 0o755): Ground {
   return { folder, program };
 }
 
+/** Does it, and gives back what is to be judged then. */
+function after(change: () => void, program: string): string {
+  change();
+  return program;
+}
+
 const isRoot = process.getuid?.() === 0;
 
 describe('a program is refused as a hook when', () => {
   const cases: readonly (readonly [text: string, make: (ground: Ground) => string | undefined, why: RegExp | undefined])[] = [
     ['nothing is wrong: it is not refused', ({ program }) => program, undefined],
-    ['it is not executable', ({ program }) => (chmodSync(program, 0o644), program), /notify is not executable$/],
-    ['its group can write it', ({ program }) => (chmodSync(program, 0o775), program), /others can write .*notify \(mode 0775\)$/],
-    ['everybody can write it', ({ program }) => (chmodSync(program, 0o757), program), /others can write .*notify/],
+    ['it is not executable', ({ program }) => after(() => chmodSync(program, 0o644), program), /notify is not executable$/],
+    [
+      'its group can write it',
+      ({ program }) => after(() => chmodSync(program, 0o775), program),
+      /others can write .*notify \(mode 0775\)$/,
+    ],
+    ['everybody can write it', ({ program }) => after(() => chmodSync(program, 0o757), program), /others can write .*notify/],
     ['it is not there', ({ folder }) => join(folder, 'nothing'), /^there is no program .*nothing$/],
     ['it is a folder', ({ folder }) => folder, /is not a regular file$/],
     ['it lies in a file', ({ program }) => join(program, 'x'), /^there is no program/],
     [
       'everybody can write its folder',
-      ({ folder, program }) => (chmodSync(folder, 0o777), program),
+      ({ folder, program }) => after(() => chmodSync(folder, 0o777), program),
       /^everybody can write the folder .* on the way to .*notify$/,
     ],
-    ['its folder is like /tmp: it is not refused', ({ folder, program }) => (chmodSync(folder, 0o1777), program), undefined],
+    ['its folder is like /tmp: it is not refused', ({ folder, program }) => after(() => chmodSync(folder, 0o1777), program), undefined],
     [
       'a link leads to one that everybody can write',
       ({ folder, program }) => {
@@ -91,7 +101,7 @@ describe('a program is refused as a hook when', () => {
     ],
     [
       'a link leads to a good one: it is not refused',
-      ({ folder, program }) => (symlinkSync(program, join(folder, 'link')), join(folder, 'link')),
+      ({ folder, program }) => after(() => symlinkSync(program, join(folder, 'link')), join(folder, 'link')),
       undefined,
     ],
     [
@@ -104,15 +114,19 @@ describe('a program is refused as a hook when', () => {
       },
       /everybody can write the folder .*open on the way/,
     ],
-    ['a link leads nowhere', ({ folder }) => (symlinkSync('/nowhere', join(folder, 'link')), join(folder, 'link')), /^there is no program/],
+    [
+      'a link leads nowhere',
+      ({ folder }) => after(() => symlinkSync('/nowhere', join(folder, 'link')), join(folder, 'link')),
+      /^there is no program/,
+    ],
     [
       'it belongs to somebody else',
-      ({ program }) => (isRoot ? (chownSync(program, 12_345, 0), program) : undefined),
+      ({ program }) => (isRoot ? after(() => chownSync(program, 12_345, 0), program) : undefined),
       /notify belongs to user 12345, not to root or the daemon's user$/,
     ],
     [
       'its folder belongs to somebody else',
-      ({ folder, program }) => (isRoot ? (chownSync(folder, 12_345, 0), program) : undefined),
+      ({ folder, program }) => (isRoot ? after(() => chownSync(folder, 12_345, 0), program) : undefined),
       /^the folder .* on the way to .*notify belongs to user 12345$/,
     ],
   ];
