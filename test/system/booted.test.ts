@@ -25,7 +25,16 @@ name: people
 clients:
   - { name: alice, key: ${key} }
 allow:
-  - { services: [shell], ttl: 10m, max_ttl: 10m }
+  - { services: [shell], ttl: 10m, max_ttl: 10m, on_open: [/usr/local/bin/look, "{client}", "{event}"] }
+`;
+// A hook that tells the journal what it can do in the sandbox.
+const LOOK = `#!/bin/sh
+{
+  grep -E '^(CapPrm|CapEff|CapAmb|NoNewPrivs):' /proc/self/status
+  for file in /etc/x /root/x /usr/x /home/x /run/postern/x /var/lib/postern/x /tmp/x; do touch $file && echo "writes $file"; rm -f $file; done
+  nft list tables && echo 'reads the firewall'
+  echo "done: $1 $2"
+} 2>/dev/null | logger -t look
 `;
 // Asks the kernel directly: a unit between the network's gate and the network itself.
 const EARLY = `
@@ -56,6 +65,8 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
     // The watchdog in seconds rather than half a minute, so that the test of a hung daemon is short.
     await put('/etc/systemd/system/posternd.service.d/test.conf', '[Service]\nWatchdogSec=3\n');
     await put('/etc/systemd/system/early.service', EARLY);
+    await put('/usr/local/bin/look', LOOK);
+    await machine.exec(['chmod', '755', '/usr/local/bin/look']);
     await machine.exec(['systemctl', 'daemon-reload']);
     await machine.exec(['systemctl', 'enable', '--quiet', 'nftables', 'early']);
     await connectAndListen();
@@ -148,6 +159,18 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
   it('opens the port for who knocks', async () => {
     assert.match(await knock(), /open after/);
     assert.equal(await isOpen(), true);
+  });
+
+  it('runs the hook in the same sandbox, without a capability (docs/hooks.md)', async () => {
+    const look = async () => stdout('journalctl', '-t', 'look', '-o', 'cat', '--no-pager');
+    await waitFor(async () => (await look()).includes('done: '), { what: 'the hook', deadlineMs: 10_000 });
+    const said = await look();
+    for (const set of ['CapPrm', 'CapEff', 'CapAmb']) assert.match(said, new RegExp(`^${set}:\\s+0+$`, 'm'), said);
+    assert.match(said, /^NoNewPrivs:\s+1$/m);
+    assert.deepEqual(
+      said.split('\n').filter((line) => /^(writes|reads|done)/.test(line)),
+      ['writes /run/postern/x', 'writes /var/lib/postern/x', 'writes /tmp/x', 'done: alice open'],
+    );
   });
 
   it('keeps the grant when it is restarted', async () => {
