@@ -16,7 +16,7 @@ import type { Grant } from './grants/grant-book.ts';
 import { GrantKeeper } from './grants/grant-keeper.ts';
 import { gateLayout } from './layout.ts';
 import type { Ledger } from './ledger/ledger.ts';
-import { type Peer, pairPeers } from './open/peers.ts';
+import type { Peer } from './open/peers.ts';
 import { TagBook } from './open/tag-book.ts';
 import { formatProblem } from './problem.ts';
 import { readSetup, type Setup } from './setup.ts';
@@ -40,7 +40,7 @@ export class Postern {
   readonly grants: GrantKeeper;
   readonly gate: GateKeeper;
   readonly tagBook = new TagBook();
-  readonly #parts: PosternParts;
+  readonly #parts: Omit<PosternParts, 'setup'>;
   readonly #sieve: SieveKeeper;
   readonly #flow: Flow;
   readonly #clockWatch: ClockWatch;
@@ -51,11 +51,13 @@ export class Postern {
   readonly #receiving = new Set<Promise<void>>();
 
   constructor(parts: PosternParts) {
-    const { setup, firewall, ledger, clock, bootId, runtimeFolder, observe, log } = parts;
-    this.#parts = parts;
+    // Not kept with the other parts: the first rules must not stay in memory for ever.
+    const { setup, ...fixed } = parts;
+    const { firewall, ledger, clock, bootId, runtimeFolder, observe, log } = fixed;
+    this.#parts = fixed;
     this.#setup = setup;
     this.#rulesLoadedAtMs = clock.wall();
-    this.#peers = pairPeers(setup.book, setup.secrets, new Map());
+    this.#peers = setup.peers;
     const onTrouble = (why: string) => log.error(why);
     const repair = async () => {
       await this.gate.verify();
@@ -181,11 +183,11 @@ export class Postern {
   }
 
   async #reload(): Promise<Reloaded> {
-    const next = await readSetup(this.#setup.config.file);
+    const next = await readSetup(this.#setup.config.file, this.#peers);
     const notes = fixedDifferences(this.#fixedParts(this.#setup.config), this.#fixedParts(next.config));
     const config = { ...next.config, ...this.#fixedParts(this.#setup.config) };
     const setup: Setup = { ...next, config };
-    const peers = pairPeers(setup.book, setup.secrets, this.#peers);
+    const { peers } = setup;
     // The kernel may refuse: then nothing else has changed yet.
     await this.gate.use(this.#layout(setup, peers));
     if (config.log.level !== this.#setup.config.log.level) this.#parts.log.level = config.log.level;

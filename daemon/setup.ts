@@ -4,8 +4,9 @@ import { CommandError } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
 import { interfaceProblems } from './interfaces.ts';
+import type { Peer } from './open/peers.ts';
 import { formatProblem, type Problem } from './problem.ts';
-import { loadRuleBook } from './rules/load.ts';
+import { readRules } from './reading/read-rules.ts';
 import type { RuleBook } from './rules/rulebook.ts';
 import { readServerKeys } from './server-keys.ts';
 
@@ -13,18 +14,20 @@ export type Setup = {
   readonly config: Config;
   readonly book: RuleBook;
   readonly secrets: readonly SecretKey[];
+  /** Everybody in the rules, paired with each of the secrets. */
+  readonly peers: ReadonlyMap<string, Peer>;
   readonly warnings: readonly Problem[];
 };
 
-/** Throws a CommandError (exit 2) with one line for each problem; warnings come back with the setup. */
-export async function readSetup(configFile: string): Promise<Setup> {
+/** Throws a CommandError (exit 2) with one line for each problem; warnings come back with the setup. `known`: peers of an earlier setup. */
+export async function readSetup(configFile: string, known: ReadonlyMap<string, Peer> = new Map()): Promise<Setup> {
   const { config, problems } = await loadConfig(configFile);
   if (config === undefined) throw refuse(problems);
-  const rules = await loadRuleBook(config);
   const keys = await readServerKeys(config);
+  const rules = await readRules(config, keys.secrets, known);
   const all = [...problems, ...(await interfaceProblems(config)), ...rules.problems, ...keys.problems];
   if (rules.book === undefined || all.some(({ severity }) => severity === 'error')) throw refuse(all);
-  return { config, book: rules.book, secrets: keys.secrets, warnings: all };
+  return { config, book: rules.book, secrets: keys.secrets, peers: rules.peers, warnings: all };
 }
 
 function refuse(problems: readonly Problem[]): CommandError {

@@ -31,6 +31,19 @@ export async function readRuleFiles(folder: string, problems: Problem[]): Promis
   return files;
 }
 
+/** What all rule files hold together, in bytes. What cannot be read counts nothing here: reading them names it. */
+export async function sizeOfRules(folder: string): Promise<number> {
+  const paths: string[] = [];
+  await collect(folder, 0, paths, []);
+  let bytes = 0;
+  for (const path of paths)
+    bytes += await stat(path).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  return bytes;
+}
+
 async function collect(folder: string, depth: number, paths: string[], problems: Problem[]): Promise<void> {
   const name = safeText(folder, 300);
   try {

@@ -1,4 +1,5 @@
-// All rule files together, as policy uses them: clients with their keys, and allow entries in the order that decides.
+// All rule files together, as policy uses them: clients with their keys, and allow entries in the order that decides. Plain data throughout (no
+// functions, no classes): a thread reads it and hands it over.
 import type { Network } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { PublicKey } from '../../protocol/identity.ts';
