@@ -193,23 +193,44 @@ export class GrantBook {
     gone: ReadonlySet<string>,
     now: MonotonicMs,
   ): readonly TimedOpening[] {
-    const wanted = new Map(unique(openings).map((opening) => [openingKey(opening), { opening, deadline: 0 }]));
-    const addresses = new Map(openings.map((opening) => [opening.address.text, opening.address]));
-    const owners = [
-      ...[...addresses.values()].flatMap((address) => this.at(address)).filter((grant) => !changed.has(grant.id)),
-      ...changed.values(),
-    ];
-    for (const grant of owners) {
-      if (gone.has(grant.id)) continue;
-      for (const opening of openingsOf(grant)) {
-        const entry = wanted.get(openingKey(opening));
-        if (entry !== undefined) entry.deadline = Math.max(entry.deadline, grant.deadlineMs);
-      }
+    // By numbers, not by the text of each opening: a thousand people behind one address may each hold a range of a hundred ports.
+    const doors = new Map<string, Map<number, { readonly opening: Opening; deadline: number }>>();
+    for (const opening of openings) {
+      const key = wayKey(opening.address, opening.protocol, opening);
+      const ports = doors.get(key) ?? new Map<number, { readonly opening: Opening; deadline: number }>();
+      doors.set(key, ports);
+      if (!ports.has(opening.port)) ports.set(opening.port, { opening, deadline: 0 });
     }
-    return [...wanted.values()]
-      .filter(({ deadline }) => deadline > now)
-      .map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now }));
+    const addresses = new Map(openings.map((opening) => [opening.address.text, opening.address]));
+    for (const address of addresses.values()) {
+      for (const grant of this.at(address)) if (!changed.has(grant.id) && !gone.has(grant.id)) prolong(doors, grant);
+    }
+    for (const grant of changed.values()) if (!gone.has(grant.id)) prolong(doors, grant);
+    return [...doors.values()].flatMap((ports) =>
+      [...ports.values()]
+        .filter(({ deadline }) => deadline > now)
+        .map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now })),
+    );
   }
+}
+
+type Doors = ReadonlyMap<string, ReadonlyMap<number, { deadline: number }>>;
+
+/** Each door that the grant holds open stands at least until its deadline. */
+function prolong(doors: Doors, grant: Grant): void {
+  for (const { protocol, first, last } of grant.ports) {
+    const ports = doors.get(wayKey(grant.address, protocol, grant));
+    if (ports === undefined) continue;
+    for (let port = first; port <= last; port += 1) {
+      const door = ports.get(port);
+      if (door !== undefined) door.deadline = Math.max(door.deadline, grant.deadlineMs);
+    }
+  }
+}
+
+/** All of an opening but its port. */
+function wayKey(address: IpAddress, protocol: Opening['protocol'], { kind, sourcePort }: Pick<Opening, 'kind' | 'sourcePort'>): string {
+  return `${address.text} ${protocol} ${kind} ${sourcePort}`;
 }
 
 function entered(index: Map<string, Set<string>>, key: string, id: string): void {
