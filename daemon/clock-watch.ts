@@ -5,9 +5,15 @@ import type { Clock } from './clock.ts';
 /** Tunable: some systems tell the boot clock in whole seconds only; smaller steps stay within any tolerance. */
 const STEP_MS = 1500;
 
-export type ClockEvent = { readonly kind: 'quiet' } | { readonly kind: 'window' } | { readonly kind: 'step'; readonly byMs: number };
+export type ClockEvent =
+  | { readonly kind: 'quiet' }
+  | { readonly kind: 'window' }
+  /** Somebody set the wall clock. */
+  | { readonly kind: 'step'; readonly byMs: number }
+  /** The host was suspended: time has passed that neither the kernel's timeouts nor CLOCK_MONOTONIC know of. */
+  | { readonly kind: 'sleep'; readonly byMs: number };
 
-/** Call `look` about once a second. A step wins over a new window: arming anew does both. */
+/** Call `look` about once a second. A sleep wins over a step, and that over a new window: arming anew does all. */
 export class ClockWatch {
   readonly #clock: Clock;
   #offsetMs: number;
@@ -34,8 +40,8 @@ export class ClockWatch {
     this.#offsetMs = offsetMs;
     this.#suspendMs = suspendMs;
     this.#window = window;
+    if (sleptMs > STEP_MS) return { kind: 'sleep', byMs: sleptMs };
     if (Math.abs(stepMs) > STEP_MS) return { kind: 'step', byMs: stepMs };
-    if (Math.abs(sleptMs) > STEP_MS) return { kind: 'step', byMs: sleptMs };
     return newWindow ? { kind: 'window' } : { kind: 'quiet' };
   }
 }

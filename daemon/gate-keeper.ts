@@ -49,6 +49,18 @@ export class GateKeeper {
     });
   }
 
+  /** Time has passed that the kernel does not know of: every opening gets what is left of it, and nothing that was armed counts any more. */
+  again(): Promise<void> {
+    return this.#inTurn(async () => {
+      try {
+        if (this.#wanted === 'up') await this.#install(this.#layout);
+      } catch (error) {
+        if (!(error instanceof FirewallError)) throw error;
+        this.#tryAgain(error, () => this.again());
+      }
+    });
+  }
+
   /** Opens everything: only ever by an administrator's word. */
   down(): Promise<void> {
     return this.#inTurn(async () => {
@@ -79,7 +91,7 @@ export class GateKeeper {
         this.#failures = 0;
       } catch (error) {
         if (!(error instanceof FirewallError)) throw error;
-        this.#tryAgain(error);
+        this.#tryAgain(error, () => this.verify());
       }
     });
   }
@@ -92,7 +104,7 @@ export class GateKeeper {
     return last.then(() => undefined);
   }
 
-  #tryAgain(error: FirewallError): void {
+  #tryAgain(error: FirewallError, work: () => Promise<void>): void {
     this.#failures += 1;
     // The 1st, 2nd, 4th, 8th … time: a kernel that says no all night must not fill the log.
     if ((this.#failures & (this.#failures - 1)) === 0) {
@@ -100,7 +112,7 @@ export class GateKeeper {
       onEvent('error', `the gate could not be loaded: ${error.message}: ${error.cure}; trying again every ${RETRY_MS / 1000} s`);
     }
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.verify(), RETRY_MS);
+    this.#retry = setTimeout(() => void work(), RETRY_MS);
   }
 
   async #install(layout: GateLayout): Promise<void> {

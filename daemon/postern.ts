@@ -127,6 +127,10 @@ export class Postern {
     if (event.kind === 'step') {
       this.#parts.log.warn(`the clock moved by ${Math.round(event.byMs / 1000)} s: arming the tags of the windows that are acceptable now`);
       if (this.gate.state() === 'up') await this.#sieve.rearm();
+    } else if (event.kind === 'sleep') {
+      this.#parts.log.warn(`the host slept for ${Math.round(event.byMs / 1000)} s: grants end as if it had not, tags are armed anew`);
+      this.grants.age(event.byMs);
+      await this.gate.again();
     } else if (event.kind === 'window' || this.#sieve.refusal() !== undefined) {
       await this.#sieve.refresh();
     }

@@ -1,7 +1,7 @@
 // Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
 import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
-import type { Clock } from '../clock.ts';
+import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
 import { admitsOnce, type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
@@ -129,6 +129,13 @@ export class GrantKeeper {
     const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
     for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
     if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) this.#rewrite();
+  }
+
+  /** The host slept: every grant ends that much sooner by the clock that did not run. The gate must be loaded anew after this. */
+  age(sleptMs: number): void {
+    this.#book.put(this.#book.all().map((grant) => ({ ...grant, deadlineMs: monotonicMs(grant.deadlineMs - sleptMs) })));
+    this.#rewrite();
+    this.sweep();
   }
 
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */

@@ -5,6 +5,7 @@ import { unixMs } from '../../protocol/brand.ts';
 export class HandClock {
   #wall: number;
   #monotonic = 1_000_000;
+  #slept = 0;
 
   constructor(wall: number) {
     this.#wall = wall;
@@ -21,11 +22,21 @@ export class HandClock {
     this.#wall += ms;
   }
 
+  /** The host is suspended: the monotonic clock stands still. */
+  sleep(ms: number): void {
+    this.#wall += ms;
+    this.#slept += ms;
+  }
+
   now(): number {
     return this.#wall;
   }
 
   clock(): Clock {
-    return { wall: () => unixMs(this.#wall), monotonic: () => monotonicMs(this.#monotonic), boot: () => this.#monotonic as BootMs };
+    return {
+      wall: () => unixMs(this.#wall),
+      monotonic: () => monotonicMs(this.#monotonic),
+      boot: () => (this.#monotonic + this.#slept) as BootMs,
+    };
   }
 }

@@ -29,7 +29,7 @@ const CASES: readonly { readonly text: string; readonly moved: Required<Moved>; 
   {
     text: 'P14 a resume after ten minutes',
     moved: { wall: 600_000, boot: 600_000, monotonic: 1000 },
-    expected: { kind: 'step', byMs: 599_000 },
+    expected: { kind: 'sleep', byMs: 599_000 },
   },
 ];
 

@@ -159,3 +159,14 @@ test('P16a a trip of the clock to 2099 and back does not make a delayed open for
   }
   assert.deepEqual(await host.deliver(postern, delayed), ['superseded']);
 });
+
+test('P14 a host that slept: grants end when they were to end, and what is left stands for its time only', async (context) => {
+  const { host, postern } = await running(context);
+  await host.deliver(postern, host.knock(ALICE, 1));
+  await host.deliver(postern, host.knock(BOB, 1, { action: { kind: 'open', lifetimeSeconds: 600, once: false } }), '198.18.0.8');
+  host.time.sleep(120_000);
+  await postern.tick();
+  assert.deepEqual(host.kernel.keys(), ['grant 198.18.0.8 tcp 22 0']);
+  assert.equal(host.kernel.remainingOf('grant 198.18.0.8 tcp 22 0'), 480_000);
+  assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 2)), ['granted']);
+});
