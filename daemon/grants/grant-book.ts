@@ -40,14 +40,19 @@ export type EndPlan = {
   readonly shutOnly: readonly Opening[];
 };
 
-/** The openings of a grant, ranges expanded to ports. The one connection of `once-ending` needs another one to go on. */
+/** The kinds of opening that a grant consists of. The one connection of `once-ending` needs another one to go on. */
+function kindsOf(kind: GrantKind): readonly Opening['kind'][] {
+  return kind === 'once-ending' ? [kind, 'lasting'] : [kind];
+}
+
+/** The openings of a grant, ranges expanded to ports. */
 export function openingsOf({
   ports,
   kind,
   address,
   sourcePort,
 }: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'>): readonly Opening[] {
-  const kinds = kind === 'once-ending' ? [kind, 'lasting' as const] : [kind];
+  const kinds = kindsOf(kind);
   return ports.flatMap(({ protocol, first, last }) =>
     Array.from({ length: last - first + 1 }, (_, at) => first + at).flatMap((port) =>
       kinds.map((each) => ({ kind: each, address, protocol, port, sourcePort })),
@@ -218,12 +223,14 @@ type Doors = ReadonlyMap<string, ReadonlyMap<number, { deadline: number }>>;
 
 /** Each door that the grant holds open stands at least until its deadline. */
 function prolong(doors: Doors, grant: Grant): void {
-  for (const { protocol, first, last } of grant.ports) {
-    const ports = doors.get(wayKey(grant.address, protocol, grant));
-    if (ports === undefined) continue;
-    for (let port = first; port <= last; port += 1) {
-      const door = ports.get(port);
-      if (door !== undefined) door.deadline = Math.max(door.deadline, grant.deadlineMs);
+  for (const kind of kindsOf(grant.kind)) {
+    for (const { protocol, first, last } of grant.ports) {
+      const ports = doors.get(wayKey(grant.address, protocol, { kind, sourcePort: grant.sourcePort }));
+      if (ports === undefined) continue;
+      for (let port = first; port <= last; port += 1) {
+        const door = ports.get(port);
+        if (door !== undefined) door.deadline = Math.max(door.deadline, grant.deadlineMs);
+      }
     }
   }
 }
