@@ -40,8 +40,8 @@ export function parseDatagram(packet: Uint8Array): ParsedDatagram {
 }
 
 /**
- * Reads what a raw IPv6 socket delivers: from the UDP header on, the network header gone. The kernel has verified the checksum
- * (IPV6_CHECKSUM); without the destination it could not be verified here.
+ * Reads what a raw IPv6 socket delivers: from the UDP header on, the network header gone, and with it the destination that the checksum
+ * covers: it is not verified. That check finds accidents; the seal finds them too.
  */
 export function parseSegment(segment: Uint8Array, source: IpAddress): ParsedDatagram {
   if (segment.length < UDP_HEADER_BYTES || viewOf(segment).getUint16(4) !== segment.length) return fault('length');

@@ -16,10 +16,6 @@ import { loadRawModule, type RawSocket } from './raw-module.ts';
 const UDP = 17;
 const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
-const SOL_IPV6 = 41;
-const IPV6_CHECKSUM = 7;
-/** Where the checksum stands in a UDP header. */
-const UDP_CHECKSUM_AT = 6;
 
 // Tunable
 /** As much as `nflog` has: a burst of knocks waits for the daemon. */
@@ -119,8 +115,6 @@ function prepare(socket: RawSocket, filter: RawFilter): void {
   const program = encodeFilter(filter);
   const option = filterOption(program);
   socket.setOption(SOL_SOCKET, SO_ATTACH_FILTER, option, option.length);
-  // Only the kernel knows the destination that the checksum of an IPv6 datagram covers.
-  if (filter.family === 6) socket.setOption(SOL_IPV6, IPV6_CHECKSUM, UDP_CHECKSUM_AT);
   try {
     socket.setOption(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
   } catch {

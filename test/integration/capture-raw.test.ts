@@ -79,17 +79,16 @@ describe('raw sockets', { skip: labMissing() ?? false, timeout: 120_000 }, () =>
     assert.ok(!capture.seen.some(({ payload }) => payload.startsWith('other port')));
   });
 
-  test('drop what the wire damaged, on either family', async () => {
+  test('drop what the wire damaged (IPv4; for IPv6 the seal has to find it)', async () => {
     const folder = scratchFolder('raw');
-    for (const at of [0, 1] as const) {
-      const file = join(folder, `damaged${at}.trafgen`);
-      writeFileSync(file, damagedPacket(client, server, at));
-      const before_ = capture.seen.length;
-      await client.exec(['trafgen', '--dev', 'eth0', '--conf', file, '--num', '3', '--cpus', '1']);
-      await client.sendUdp(server.addresses()[at], KNOCK_PORT, [knockLike(`after damage ${at}`)]);
-      await heard(`after damage ${at}`);
-      assert.equal(capture.seen.length - before_, 1);
-    }
+    const file = join(folder, 'damaged.trafgen');
+    writeFileSync(file, packet(client, server, 0, KNOCK_PORT, 1));
+    const before_ = capture.seen.length;
+    await client.exec(['trafgen', '--dev', 'eth0', '--conf', file, '--num', '3', '--cpus', '1']);
+    await client.sendUdp(server.ipv4(), KNOCK_PORT, [knockLike('after damage')]);
+    await heard('after damage');
+    assert.equal(capture.seen.length - before_, 1);
+    assert.equal((await capture.counters()).malformed, 3);
     removeScratch(folder);
   });
 
@@ -142,6 +141,8 @@ describe('raw sockets', { skip: labMissing() ?? false, timeout: 120_000 }, () =>
     capture.running.kill('SIGCONT');
     const expected = await dropsOf(server);
     assert.ok((await capture.waitForCounters(({ lost }) => lost >= expected)).lost > 0);
+    // What is queued still is no traffic of the next test.
+    await waitFor(async () => (await queued(server)) === 0);
   });
 
   test('other UDP traffic costs the daemon next to nothing: 50,000 foreign packets a second', async (t) => {
@@ -345,13 +346,18 @@ function wakeUps(pid: number): number {
   return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'ascii'))?.[1]);
 }
 
-async function dropsOf(host: Host): Promise<number> {
-  const table = (await host.exec(['cat', '/proc/net/raw'])).stdout.split('\n').filter((line) => line.includes(':0011 '));
-  return table.reduce((sum, line) => sum + Number(line.trim().split(/\s+/).at(-1)), 0);
+/** Bytes that wait to be read. */
+async function queued(host: Host): Promise<number> {
+  return (await rawTable(host)).reduce((sum, columns) => sum + Number.parseInt(columns[4]?.split(':')[1] ?? '', 16), 0);
 }
 
-function damagedPacket(from: Host, to: Host, at: 0 | 1): string {
-  return packet(from, to, at, KNOCK_PORT, 1);
+async function dropsOf(host: Host): Promise<number> {
+  return (await rawTable(host)).reduce((sum, columns) => sum + Number(columns.at(-1)), 0);
+}
+
+async function rawTable(host: Host): Promise<readonly string[][]> {
+  const lines = (await host.exec(['cat', '/proc/net/raw'])).stdout.split('\n').filter((line) => line.includes(':0011 '));
+  return lines.map((line) => line.trim().split(/\s+/));
 }
 
 /** trafgen's text for a UDP datagram of 200 bytes. A checksum of 0 is computed for IPv6, which needs one. */
