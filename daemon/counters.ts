@@ -1,5 +1,6 @@
 // Counts what was decided, one counter for each way a knock can end. For `status`; decides nothing.
 import type { Decision } from './decision.ts';
+import { isByHand } from './grants/grant-book.ts';
 import type { DropReason } from './step.ts';
 
 /** The compiler keeps this list complete: a reason without a counter does not compile. */
@@ -46,7 +47,8 @@ export class Counters {
   /** An Observer, as a method. */
   observe(decision: Decision): void {
     if (decision.kind === 'dropped') this.#dropped[decision.reason] += 1;
-    else this.#kinds[decision.kind] += 1;
+    // What an administrator opened is no knock.
+    else if (decision.kind !== 'granted' || !decision.grants.some(isByHand)) this.#kinds[decision.kind] += 1;
   }
 
   /** As of now; later decisions do not change it. */

@@ -2,6 +2,7 @@
 // Junk is never listed one by one: whoever sends it would write our log.
 import type { Clock, MonotonicMs } from './clock.ts';
 import type { Decision, Observer } from './decision.ts';
+import { isByHand } from './grants/grant-book.ts';
 import { LineLimiter, senderKey } from './line-limiter.ts';
 import type { DropReason } from './step.ts';
 
@@ -85,7 +86,8 @@ export function logDecisions(log: DecisionSink, clock: Pick<Clock, 'monotonic'>)
       return;
     }
     const { client, address, services } = decision;
-    const fields = { client, address: address.text, services };
+    const by = decision.grants.some(isByHand) ? { by: 'administrator' } : {};
+    const fields = { client, address: address.text, services, ...by };
     if (decision.kind === 'granted') {
       log.info({ ...fields, lifetime_seconds: decision.lifetimeSeconds, prolonged: decision.prolonged }, 'granted');
     } else {

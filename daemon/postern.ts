@@ -12,7 +12,8 @@ import type { Observer } from './decision.ts';
 import { type Firewall, FirewallError, type GateLayout, type Sieve } from './firewall/firewall.ts';
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
-import type { Grant } from './grants/grant-book.ts';
+import { type OrderByHand, readByHand } from './grants/by-hand.ts';
+import { type Grant, isByHand } from './grants/grant-book.ts';
 import { GrantKeeper } from './grants/grant-keeper.ts';
 import { gateLayout } from './layout.ts';
 import type { Ledger } from './ledger/ledger.ts';
@@ -34,6 +35,7 @@ export type PosternParts = {
   readonly log: Logger;
 };
 
+export type OpenedByHand = { readonly grants: readonly Grant[]; readonly notes: readonly string[] };
 export type Reloaded = { readonly clients: number; readonly warnings: readonly string[]; readonly notes: readonly string[] };
 
 export class Postern {
@@ -156,6 +158,36 @@ export class Postern {
     return turn;
   }
 
+  /** Opens what an administrator orders, without any rule. Throws a CommandError when that makes no sense or did not work. */
+  async grantByHand(order: OrderByHand): Promise<OpenedByHand> {
+    const { clock, observe } = this.#parts;
+    const { config, book } = this.#setup;
+    const now = clock.wall();
+    const context = { config, clients: book.clients, grantsOf: (client: string) => this.grants.of(client), now };
+    const { owner, authorized, notes } = readByHand(order, context);
+    if (this.gate.state() === 'down') throw new CommandError(1, 'the gate is down, so everything is open: "posternd gate up" closes it');
+    let granted = await this.grants.grant(owner, authorized, now);
+    if (!granted.pass) {
+      // As for a knock: the table may just have been flushed by somebody.
+      await this.gate.verify();
+      granted = await this.grants.grant(owner, authorized, now);
+    }
+    if (!granted.pass) throw new CommandError(1, `nothing was opened: ${granted.detail}`);
+    const { grants, prolonged } = granted.value;
+    const { address, services } = authorized;
+    const lifetimeSeconds = Math.max(...services.map((service) => service.lifetimeSeconds));
+    observe({
+      kind: 'granted',
+      client: owner.client,
+      address,
+      services: services.map(({ label }) => label),
+      lifetimeSeconds,
+      prolonged,
+      grants,
+    });
+    return { grants, notes };
+  }
+
   /** Ends what one of these names: a grant's id, a client's name, an address. */
   async revoke(who: string, keepSessions: boolean): Promise<readonly Grant[]> {
     const parsed = parseAddress(who);
@@ -222,7 +254,7 @@ export class Postern {
         .filter(({ enabled, expiresAtMs }) => enabled && !isOver(expiresAtMs))
         .flatMap((client) => client.keys.filter((key) => !isOver(key.expiresAtMs)).map((key) => `${client.name} ${keyId(key.publicKey)}`)),
     );
-    const orphans = this.grants.all().filter((grant) => !holders.has(`${grant.client} ${grant.key}`));
+    const orphans = this.grants.all().filter((grant) => !isByHand(grant) && !holders.has(`${grant.client} ${grant.key}`));
     await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');
   }
 

@@ -2,12 +2,13 @@
 import { formatPortRange } from '../protocol/ports.ts';
 import type { MonotonicMs } from './clock.ts';
 import type { GrantLine } from './control/messages.ts';
-import type { Grant } from './grants/grant-book.ts';
+import { type Grant, isByHand } from './grants/grant-book.ts';
 
 export function grantLine(grant: Grant, now: MonotonicMs): GrantLine {
   return {
     id: grant.id,
     client: grant.client,
+    by: isByHand(grant) ? 'administrator' : 'knock',
     address: grant.address.text,
     service: grant.label,
     ports: grant.ports.map(formatPortRange),

@@ -46,7 +46,7 @@ function describeGrants(grants: readonly GrantLine[]): string {
   if (grants.length === 0) return 'no live grants';
   const rows = grants.map((grant) => [
     grant.id,
-    grant.client,
+    grant.by === 'administrator' ? `${grant.client} (by hand)` : grant.client,
     grant.address,
     `${grant.service}${grant.kind.startsWith('once') ? ' (once)' : ''}${grant.source_port === null ? '' : ` (from port ${grant.source_port})`}`,
     grant.ports.join(','),

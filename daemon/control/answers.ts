@@ -41,6 +41,12 @@ async function answer(parts: Answering, request: Request): Promise<unknown> {
       return status(parts);
     case 'grants':
       return { grants: await liveGrants(parts) };
+    case 'grant': {
+      const { who, from, services, ttlSeconds, once } = request;
+      const order = { who, from: from ?? undefined, services, ttlSeconds: ttlSeconds ?? undefined, once };
+      const { grants, notes } = await postern.grantByHand(order);
+      return { granted: grants.map((grant) => grantLine(grant, clock.monotonic())), notes };
+    }
     case 'revoke': {
       const revoked = await postern.revoke(request.who, request.keepSessions);
       return { revoked: revoked.map((grant) => grantLine(grant, clock.monotonic())) };

@@ -2,11 +2,22 @@
 import { z } from 'zod';
 import { GRANT_KINDS } from '../firewall/firewall.ts';
 
+/** As many as a knock can ask for. */
+export const MOST_SERVICES = 16;
 const text = z.string().min(1).max(256);
 
 export const Request = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status') }),
   z.strictObject({ command: z.literal('grants') }),
+  /** `who` is a client's name or an address; `from` the address of a client. */
+  z.strictObject({
+    command: z.literal('grant'),
+    who: text,
+    from: text.nullable(),
+    services: z.array(text).min(1).max(MOST_SERVICES),
+    ttlSeconds: z.number().int().nullable(),
+    once: z.boolean(),
+  }),
   /** `who` is a grant's id, a client's name or an address. */
   z.strictObject({ command: z.literal('revoke'), who: text, keepSessions: z.boolean() }),
   z.strictObject({ command: z.literal('reload') }),
@@ -17,7 +28,9 @@ export type Request = z.infer<typeof Request>;
 /** One live grant, as `posternd grants --json` prints it. */
 export const GrantLine = z.object({
   id: z.string(),
+  /** `-`: an address that an administrator let in without saying who it is. */
   client: z.string(),
+  by: z.enum(['knock', 'administrator']),
   address: z.string(),
   service: z.string(),
   ports: z.array(z.string()),
@@ -52,6 +65,7 @@ export const StatusReport = z.object({
 export type StatusReport = z.infer<typeof StatusReport>;
 
 export const GrantsReport = z.object({ grants: z.array(GrantLine) });
+export const GrantReport = z.object({ granted: z.array(GrantLine), notes: z.array(z.string()) });
 export const RevokeReport = z.object({ revoked: z.array(GrantLine) });
 export const ReloadReport = z.object({ clients: z.number(), warnings: z.array(z.string()), notes: z.array(z.string()) });
 export const GateReport = z.object({ state: z.enum(['up', 'down']) });

@@ -12,7 +12,7 @@ export type Grant = {
   /** Short, for people: `g17`. Never used twice by one ledger of grants. */
   readonly id: string;
   readonly client: string;
-  /** keyId of the client's key: a rename or a removal cannot confuse owners. */
+  /** keyId of the client's key: a rename or a removal cannot confuse owners. Or BY_HAND. */
   readonly key: string;
   readonly address: IpAddress;
   readonly label: string;
@@ -60,6 +60,13 @@ export function openingsOf({
   );
 }
 
+/** The `key` of grants that an administrator opened. No key's id: no client's close and no reload of the rules ends them. */
+export const BY_HAND = 'administrator';
+
+export function isByHand(grant: Pick<Grant, 'key'>): boolean {
+  return grant.key === BY_HAND;
+}
+
 type Owner = { readonly client: string; readonly key: string };
 
 export class GrantBook {
@@ -89,9 +96,9 @@ export class GrantBook {
     return this.#grants.get(id);
   }
 
-  /** Live grants of one client, by name: what `max_grants` limits. */
+  /** Live grants that one client knocked for, by name: what `max_grants` limits. */
   countOf(client: string, now: MonotonicMs): number {
-    return this.of(client).filter((grant) => grant.deadlineMs > now).length;
+    return this.of(client).filter((grant) => grant.deadlineMs > now && !isByHand(grant)).length;
   }
 
   isLive(owner: Owner, address: IpAddress, service: AllowedService, now: MonotonicMs): boolean {

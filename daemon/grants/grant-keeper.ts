@@ -59,6 +59,12 @@ export class GrantKeeper {
     return this.#book.all();
   }
 
+  /** Live grants of one client, also those that an administrator opened for it. */
+  of(client: string): readonly Grant[] {
+    const now = this.#options.clock.monotonic();
+    return this.#book.of(client).filter((grant) => grant.deadlineMs > now);
+  }
+
   countOf(client: string): number {
     return this.#book.countOf(client, this.#options.clock.monotonic());
   }

@@ -46,6 +46,11 @@ export function settleAddress(source: KnockSource, datagramSource: IpAddress, ma
   return pass({ address, how: 'other' });
 }
 
+/** What an address is that nobody connects from; undefined for others. */
+export function senselessAddress(address: IpAddress): string | undefined {
+  return senseless(address, SENSELESS);
+}
+
 type Reserved = { readonly network: Network; readonly what: string };
 
 function senseless(address: IpAddress, reserved: readonly Reserved[]): string | undefined {

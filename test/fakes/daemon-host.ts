@@ -76,6 +76,12 @@ export class HostUnderTest {
     writeFileSync(join(this.folder, 'rules.d', 'rules.yaml'), text, { mode: 0o644 });
   }
 
+  /** Another rule file with one client, whose key is made from `seed`. */
+  addRules(name: string, seed: number, client: string): void {
+    const key = formatPublicLine(secretFromSeed(new Uint8Array(32).fill(seed)).publicKey, name);
+    writeFileSync(join(this.folder, 'rules.d', name), `clients:\n  - { ${client}, key: ${key} }\n`, { mode: 0o644 });
+  }
+
   async start(): Promise<Postern> {
     if (!existsSync(join(this.folder, 'state', 'ledger'))) await createLedger(join(this.folder, 'state'));
     const setup = await readSetup(join(this.folder, 'postern.yaml'));

@@ -169,7 +169,8 @@ export class Stage {
   /** The grants that stand in the kernel: elements of the grant sets, as nft lists them. */
   async kernelGrants(): Promise<number> {
     let count = 0;
-    for (const set of ['grants4', 'grants6', 'ending4', 'ending6', 'bound4', 'bound6', 'once4', 'once6']) {
+    const kinds = ['grants', 'ending', 'bound', 'boundending', 'once', 'onceending'];
+    for (const set of kinds.flatMap((kind) => [`${kind}4`, `${kind}6`])) {
       const listed = await this.server.exec(['nft', '-j', 'list', 'set', 'inet', 'postern', set], { mayFail: true });
       if (listed.code !== 0) continue;
       const { nftables } = JSON.parse(listed.stdout) as { nftables: { set?: { elem?: unknown[] } }[] };
