@@ -3,7 +3,8 @@ import { formatDuration, parseDuration } from '../../protocol/duration.ts';
 import { CommandError } from '../command-error.ts';
 import { loadConfig } from '../config/load.ts';
 import { askDaemon } from '../control/ask.ts';
-import { GrantReport, MOST_SERVICES, ReloadReport, RevokeReport } from '../control/messages.ts';
+import { GrantReport, LONGEST_TEXT, MOST_SERVICES, ReloadReport, RevokeReport } from '../control/messages.ts';
+import { quoted } from '../problem.ts';
 import type { CommonOptions, Output } from './options.ts';
 import { requireConfig } from './require.ts';
 
@@ -17,6 +18,7 @@ export type GrantOptions = CommonOptions & {
 
 export async function grantCommand(options: GrantOptions, output: Output): Promise<void> {
   const { who, from = null, services, ttl, once } = options;
+  for (const word of [who, from ?? who, ...services]) requireWord(word);
   if (services.length > MOST_SERVICES) throw new CommandError(2, `at most ${MOST_SERVICES} services at once, not ${services.length}`);
   const lifetime = ttl === undefined ? undefined : parseDuration(ttl);
   if (lifetime?.ok === false) throw new CommandError(2, `--ttl: ${lifetime.why}`);
@@ -36,6 +38,12 @@ export async function grantCommand(options: GrantOptions, output: Output): Promi
   }
 }
 
+/** What no request can carry names nothing either. */
+function requireWord(word: string): void {
+  if (word.length < 1 || word.length > LONGEST_TEXT)
+    throw new CommandError(2, `${quoted(word)} names nothing: write 1 to ${LONGEST_TEXT} characters`);
+}
+
 /** A grant that stood already keeps its time if that is longer: what is said is what holds. */
 function timeLeft(seconds: number): string {
   return `for ${formatDuration(Math.round(seconds))}`;
@@ -45,6 +53,7 @@ export async function revokeCommand(
   options: CommonOptions & { readonly who: string; readonly keepSessions: boolean },
   output: Output,
 ): Promise<void> {
+  requireWord(options.who);
   const config = requireConfig(await loadConfig(options.config));
   const report = await askDaemon(config.control, { command: 'revoke', who: options.who, keepSessions: options.keepSessions }, RevokeReport);
   if (options.json) output.out(JSON.stringify(report, null, 2));

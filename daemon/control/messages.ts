@@ -4,7 +4,8 @@ import { GRANT_KINDS } from '../firewall/firewall.ts';
 
 /** As many as a knock can ask for. */
 export const MOST_SERVICES = 16;
-const text = z.string().min(1).max(256);
+export const LONGEST_TEXT = 256;
+const text = z.string().min(1).max(LONGEST_TEXT);
 
 export const Request = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status') }),

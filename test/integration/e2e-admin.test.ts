@@ -90,6 +90,7 @@ describe('posternd grant', { skip, timeout: 240_000 }, () => {
       2,
       /at most 16 services/,
     ],
+    ['an empty word', ['', REQUEST], 2, /"" names nothing: write 1 to 256 characters$/],
     ['a service of 65 characters', ['10.0.0.1', 'x'.repeat(65)], 2, /no service is called "x+/],
   ] as const) {
     test(`${text} is refused in one line, and nothing is opened`, async () => {
