@@ -131,12 +131,12 @@ export class Postern {
       if (this.gate.state() === 'up') await this.#sieve.rearm();
     } else if (event.kind === 'sleep') {
       this.#parts.log.warn(`the host slept for ${Math.round(event.byMs / 1000)} s: grants end as if it had not, tags are armed anew`);
-      this.grants.age(event.byMs);
+      await this.grants.age(event.byMs);
       await this.gate.again();
     } else if (event.kind === 'window' || this.#sieve.refusal() !== undefined) {
       await this.#sieve.refresh();
     }
-    this.grants.sweep();
+    await this.grants.sweep();
   }
 
   /** Finds out which one-shots were used: the kernel takes them without a word. Asks only when there are any. */

@@ -74,6 +74,8 @@ export class GrantBook {
   // With 100,000 live grants a knock must not look at each: it meets only those of its address and of its client.
   readonly #byAddress = new Map<string, Set<string>>();
   readonly #byClient = new Map<string, Set<string>>();
+  /** By the second in which they end, so that a sweep looks at those alone. */
+  readonly #bySecond = new Map<number, Set<string>>();
   #lastNumber = 0;
 
   get size(): number {
@@ -82,6 +84,13 @@ export class GrantBook {
 
   all(): readonly Grant[] {
     return [...this.#grants.values()];
+  }
+
+  /** Those that end first at the top. May be walked in slices: grants that come or go meanwhile may or may not be met, others are. */
+  *soonestFirst(): Generator<Grant, void> {
+    for (const second of [...this.#bySecond.keys()].sort((a, b) => a - b)) {
+      yield* this.#pick(this.#bySecond.get(second)).toSorted((a, b) => a.deadlineMs - b.deadlineMs);
+    }
   }
 
   at(address: IpAddress): readonly Grant[] {
@@ -153,24 +162,36 @@ export class GrantBook {
 
   put(grants: readonly Grant[]): void {
     for (const grant of grants) {
+      const before = this.#grants.get(grant.id);
+      if (before !== undefined) left(this.#bySecond, secondOf(before), grant.id);
       this.#grants.set(grant.id, grant);
       entered(this.#byAddress, grant.address.text, grant.id);
       entered(this.#byClient, grant.client, grant.id);
+      entered(this.#bySecond, secondOf(grant), grant.id);
       this.#lastNumber = Math.max(this.#lastNumber, Number(grant.id.slice(1)));
     }
   }
 
   remove(grants: readonly Grant[]): void {
     for (const grant of grants) {
+      const standing = this.#grants.get(grant.id);
+      if (standing !== undefined) left(this.#bySecond, secondOf(standing), grant.id);
       this.#grants.delete(grant.id);
       left(this.#byAddress, grant.address.text, grant.id);
       left(this.#byClient, grant.client, grant.id);
     }
   }
 
-  /** Grants whose time is over. The kernel has closed them already; this is for the log and the book. */
-  expired(now: MonotonicMs): readonly Grant[] {
-    return this.all().filter((grant) => grant.deadlineMs <= now);
+  /** At most so many grants whose time is over. The kernel has closed them already; this is for the log and the book. */
+  expired(now: MonotonicMs, most: number): readonly Grant[] {
+    const over: Grant[] = [];
+    // As many seconds as grants last, at most: 2,592,000 for thirty days, of which those with grants are kept.
+    for (const [second, ids] of this.#bySecond) {
+      if (second * 1000 > now) continue;
+      for (const grant of this.#pick(ids)) if (grant.deadlineMs <= now && over.length < most) over.push(grant);
+      if (over.length === most) break;
+    }
+    return over;
   }
 
   /** Every opening that shall stand now, for a gate that is loaded anew. `spent` are one-shots that were used. */
@@ -185,10 +206,11 @@ export class GrantBook {
   }
 
   #twin(owner: Owner, address: IpAddress, service: AllowedService, now: MonotonicMs): Grant | undefined {
-    return this.at(address).find(
+    // One client has a few dozen; at one address there may be ten thousand people.
+    return this.of(owner.client).find(
       (grant) =>
         grant.key === owner.key &&
-        grant.client === owner.client &&
+        grant.address.text === address.text &&
         grant.label === service.label &&
         grant.kind === service.kind &&
         // A service may have been given other ports since: what is open under the old ones must stay known, to be ended.
@@ -247,13 +269,17 @@ function wayKey(address: IpAddress, protocol: Opening['protocol'], { kind, sourc
   return `${address.text} ${protocol} ${kind} ${sourcePort}`;
 }
 
-function entered(index: Map<string, Set<string>>, key: string, id: string): void {
+function secondOf(grant: Grant): number {
+  return Math.floor(grant.deadlineMs / 1000);
+}
+
+function entered<K>(index: Map<K, Set<string>>, key: K, id: string): void {
   const ids = index.get(key);
   if (ids === undefined) index.set(key, new Set([id]));
   else ids.add(id);
 }
 
-function left(index: Map<string, Set<string>>, key: string, id: string): void {
+function left<K>(index: Map<K, Set<string>>, key: K, id: string): void {
   const ids = index.get(key);
   ids?.delete(id);
   if (ids?.size === 0) index.delete(key);

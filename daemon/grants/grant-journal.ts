@@ -1,13 +1,17 @@
 // Live grants on disk, so that a restart keeps them. The kernel's timeouts stay the authority on when each ends.
 // A line is written after the kernel opened and before the kernel shuts: a crash in between can lose a grant, never revive one.
 // It belongs into the runtime folder: grants end with the boot, and a full or read-only disk must not revive a revoked one.
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, ftruncateSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { MonotonicMs } from '../clock.ts';
+import { pacing } from '../pacing.ts';
 import type { Grant } from './grant-book.ts';
 import { type CloseMark, closeOf, grantOf, Header, Line, lineOf, lineOfClose } from './grant-lines.ts';
+import { createFile, readLines, reopened, writeLines } from './journal-file.ts';
 
 const FILE = 'grants.jsonl';
+/** Tunable: lines that a renewal writes in one go. */
+const LINES_AT_ONCE = 50;
 
 export type Journaled = { readonly grants: readonly Grant[]; readonly closes: readonly CloseMark[] };
 /** `over` ended by their time since the last line was written. */
@@ -41,9 +45,12 @@ export class GrantJournal {
   readonly #onTrouble: (why: string) => void;
   #file: number | undefined;
   #healthy = true;
+  #isWhole = false;
   /** A line may stand there half: the next one must not be glued to it. */
   #torn = false;
   #lines = 0;
+  /** The file of a renewal that is under way: what is written meanwhile goes into both. */
+  #next: { readonly file: number; lines: number } | undefined;
 
   /** Writes a fresh journal that holds just what lives now, beside the old one, and takes its place. */
   constructor(folder: string, bootId: string, content: Journaled, onTrouble: (why: string) => void) {
@@ -55,26 +62,39 @@ export class GrantJournal {
   }
 
   rewrite(content: Journaled): boolean {
+    this.#abandonNext();
     return this.#guard(() => {
-      const path = join(this.#folder, FILE);
-      const next = `${path}.new`;
-      rmSync(next, { force: true });
-      const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW;
-      const file = openSync(next, flags, 0o600);
-      const lines = [{ version: 1, boot: this.#bootId }, ...content.closes.map(lineOfClose), ...content.grants.map(lineOf)];
-      try {
-        writeLines(file, lines);
-        renameSync(next, path);
-      } catch (error) {
-        closeSync(file);
-        rmSync(next, { force: true });
-        throw error;
-      }
-      if (this.#file !== undefined) closeSync(this.#file);
-      this.#file = file;
-      this.#torn = false;
-      this.#lines = lines.length;
+      this.#begin(content.closes);
+      this.#addToNext(content.grants.map(lineOf));
+      this.#takePlace();
     });
+  }
+
+  /** The same in slices of time, for a hundred thousand grants; `grants` is walked meanwhile, and gives each as it stands then. */
+  async renew(content: { readonly grants: Iterable<Grant>; readonly closes: readonly CloseMark[] }): Promise<void> {
+    if (this.#next !== undefined || !this.#guard(() => this.#begin(content.closes))) return;
+    const next = this.#next;
+    const pace = pacing();
+    let lines: object[] = [];
+    const add = (): boolean => {
+      if (this.#next !== next) return false;
+      const written = this.#guard(() => this.#addToNext(lines));
+      lines = [];
+      return written;
+    };
+    for (const grant of content.grants) {
+      lines.push(lineOf(grant));
+      if (lines.length < LINES_AT_ONCE) continue;
+      // No pause between reading and writing: what ends in one would be revived by the other.
+      if (!add()) return;
+      await pace();
+    }
+    if (add()) this.#guard(() => this.#takePlace());
+  }
+
+  /** False when a line is missing. */
+  get isWhole(): boolean {
+    return this.#isWhole;
   }
 
   /** Lines in the file: the owner rewrites when most of them are history, and soon when it had to be emptied. */
@@ -91,6 +111,7 @@ export class GrantJournal {
     const written = this.#append(grants.map((grant) => ({ drop: grant.id })));
     if (written) return;
     this.#lines = Number.POSITIVE_INFINITY;
+    this.#abandonNext();
     if (this.#file !== undefined) ftruncateSync(this.#file, 0);
   }
 
@@ -99,6 +120,7 @@ export class GrantJournal {
   }
 
   end(): void {
+    this.#abandonNext();
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
   }
@@ -112,7 +134,53 @@ export class GrantJournal {
       writeLines(this.#file, lines, wasTorn ? '\n' : '');
       this.#torn = false;
       this.#lines += lines.length;
+      // What fails here costs the renewal, not this line.
+      this.#guard(() => this.#addToNext(lines));
     });
+  }
+
+  #begin(closes: readonly CloseMark[]): void {
+    this.#next = { file: createFile(this.#nextPath()), lines: 0 };
+    this.#addToNext([{ version: 1, boot: this.#bootId }, ...closes.map(lineOfClose)]);
+  }
+
+  #addToNext(lines: readonly object[]): void {
+    if (this.#next === undefined) return;
+    try {
+      writeLines(this.#next.file, lines);
+      this.#next.lines += lines.length;
+    } catch (error) {
+      this.#abandonNext();
+      throw error;
+    }
+  }
+
+  #takePlace(): void {
+    const next = this.#next;
+    if (next === undefined) return;
+    try {
+      renameSync(this.#nextPath(), join(this.#folder, FILE));
+    } catch (error) {
+      this.#abandonNext();
+      throw error;
+    }
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = next.file;
+    this.#lines = next.lines;
+    this.#torn = false;
+    this.#isWhole = true;
+    this.#next = undefined;
+  }
+
+  #abandonNext(): void {
+    if (this.#next === undefined) return;
+    closeSync(this.#next.file);
+    this.#next = undefined;
+    rmSync(this.#nextPath(), { force: true });
+  }
+
+  #nextPath(): string {
+    return join(this.#folder, `${FILE}.new`);
   }
 
   #guard(write: () => void): boolean {
@@ -122,58 +190,10 @@ export class GrantJournal {
       return true;
     } catch (error) {
       const path = join(this.#folder, FILE);
+      this.#isWhole = false;
       if (this.#healthy) this.#onTrouble(`cannot write ${path} (${String(error)}): a restart now would forget live grants`);
       this.#healthy = false;
       return false;
     }
   }
-}
-
-/** All of them, or it throws: a full disk takes part of a write and calls that a success. */
-function writeLines(file: number, lines: readonly object[], before = ''): void {
-  const bytes = Buffer.from(`${before}${lines.map((line) => `${JSON.stringify(line)}\n`).join('')}`);
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
-}
-
-/** The journal of an earlier daemon, to append to. One that cannot be opened is taken away. */
-function reopened(path: string): number | undefined {
-  try {
-    return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    try {
-      rmSync(path, { force: true });
-    } catch {
-      // Told already: nothing can be written there.
-    }
-    return undefined;
-  }
-}
-
-/** What it says opens ports: it must come from root, from us, or from whom the folder belongs to, and from nobody who may write to it as well. */
-function isTrusted(file: number, folder: string): boolean {
-  const stat = fstatSync(file);
-  return stat.isFile() && (stat.mode & 0o022) === 0 && [0, process.geteuid?.(), statSync(folder).uid].includes(stat.uid);
-}
-
-function readLines(path: string): readonly unknown[] {
-  let text: string;
-  try {
-    // A FIFO put there must not hang the daemon.
-    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    try {
-      if (!isTrusted(file, dirname(path))) return [];
-      text = readFileSync(file, 'utf8');
-    } finally {
-      closeSync(file);
-    }
-  } catch {
-    return [];
-  }
-  return text.split('\n').flatMap((line) => {
-    try {
-      return [JSON.parse(line) as unknown];
-    } catch {
-      return []; // A line torn by kill -9; what it would have said was not yet promised to anybody.
-    }
-  });
 }

@@ -4,6 +4,7 @@ import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
 import { admitsOnce, type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
@@ -14,6 +15,8 @@ import type { CloseMark } from './grant-lines.ts';
 const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
 /** Tunable: rewrite the journal when it holds this many lines more than twice what lives: the cost of a rewrite is spread over as many knocks. */
 const JOURNAL_SLACK = 5000;
+/** Tunable: grants whose end is told in one go. */
+const SWEPT_AT_ONCE = 20;
 
 export type Owner = { readonly client: string; readonly key: string };
 
@@ -39,6 +42,8 @@ export class GrantKeeper {
   readonly #journal: GrantJournal;
   /** They ended while no daemon ran: the first sweep tells it. */
   readonly #missed: Grant[];
+  #sweeping = false;
+  #ended = false;
   readonly #options: GrantKeeperOptions;
 
   constructor(options: GrantKeeperOptions) {
@@ -126,22 +131,44 @@ export class GrantKeeper {
     await this.#end(grants, cut, 'revoked', why);
   }
 
-  /** Takes note of grants whose time is over (the kernel has closed them by itself) and forgets closes nobody can be older than. */
-  sweep(): void {
-    const over = this.#book.expired(this.#options.clock.monotonic());
+  /**
+   * Takes note of grants whose time is over (the kernel has closed them by itself) and forgets closes nobody can be older than. In slices of time:
+   * a hundred thousand may end in one second. Call it each second; a sweep that is under way is not disturbed.
+   */
+  async sweep(): Promise<void> {
+    if (this.#sweeping || this.#ended) return;
+    this.#sweeping = true;
+    try {
+      const pace = pacing();
+      for (let over = this.#takeOver(); over.length > 0; over = this.#takeOver()) {
+        for (const grant of over) this.#tell('ended', grant, 'its time was over');
+        await pace();
+      }
+      if (this.#ended) return;
+      const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
+      for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
+      if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) {
+        await this.#journal.renew({ grants: this.#book.soonestFirst(), closes: [...this.#closes.values()] });
+      }
+    } finally {
+      this.#sweeping = false;
+    }
+  }
+
+  /** Some of those that are over, out of book and journal. */
+  #takeOver(): readonly Grant[] {
+    if (this.#ended) return [];
+    const over = this.#book.expired(this.#options.clock.monotonic(), SWEPT_AT_ONCE);
     this.#book.remove(over);
     this.#journal.drop(over);
-    for (const grant of [...this.#missed.splice(0), ...over]) this.#tell('ended', grant, 'its time was over');
-    const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
-    for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
-    if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) this.#rewrite();
+    return [...this.#missed.splice(0, SWEPT_AT_ONCE), ...over];
   }
 
   /** The host slept: every grant ends that much sooner by the clock that did not run. The gate must be loaded anew after this. */
-  age(sleptMs: number): void {
+  async age(sleptMs: number): Promise<void> {
     this.#book.put(this.#book.all().map((grant) => ({ ...grant, deadlineMs: monotonicMs(grant.deadlineMs - sleptMs) })));
     this.#rewrite();
-    this.sweep();
+    await this.sweep();
   }
 
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */
@@ -164,8 +191,10 @@ export class GrantKeeper {
     for (const grant of spent) this.#tell('ended', grant, 'its one connection was made');
   }
 
+  /** All of it stands in the journal already, unless some of it could not be written. */
   end(): void {
-    this.#rewrite();
+    this.#ended = true;
+    if (!this.#journal.isWhole) this.#rewrite();
     this.#journal.end();
   }
 

@@ -110,6 +110,49 @@ test('a rewrite keeps what lives and goes on from there', (context) => {
   );
 });
 
+test('a renewal in slices misses nothing that is written meanwhile and revives nothing that ends, whenever it is killed', async (context) => {
+  const path = folder(context);
+  const journal = open(path);
+  const live = new Map(Array.from({ length: 3000 }, (_, at) => [`g${at + 1}`, grant(`g${at + 1}`)]));
+  journal.put([...live.values()]);
+  function* walk(): Generator<Grant, void> {
+    for (const id of [...live.keys()]) {
+      const standing = live.get(id);
+      if (standing !== undefined) yield standing;
+    }
+  }
+  const read = () =>
+    readGrantJournal(path, BOOT, NOW)
+      .grants.map(({ id, deadlineMs }) => `${id} ${deadlineMs}`)
+      .toSorted();
+  const meant = () => [...live.values()].map(({ id, deadlineMs }) => `${id} ${deadlineMs}`).toSorted();
+  let isOver = false;
+  const renewal = journal.renew({ grants: walk(), closes: [] }).then(() => {
+    isOver = true;
+  });
+  let turns = 0;
+  for (let number = 1; !isOver; number += 1) {
+    // What ends may have been copied already, or not; what is prolonged and what is new likewise.
+    const dropped = grant(`g${1 + ((number * 37) % 3000)}`);
+    journal.drop([dropped]);
+    live.delete(dropped.id);
+    const prolonged = grant(`g${1 + ((number * 53) % 3000)}`, 60_000 + number);
+    const fresh = grant(`g${10_000 + number}`);
+    journal.put([prolonged, fresh]);
+    live.set(prolonged.id, prolonged);
+    live.set(fresh.id, fresh);
+    if (number % 8 === 0) assert.deepEqual(read(), meant());
+    turns += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await renewal;
+  assert.ok(turns > 3, 'it let others work in between');
+  assert.deepEqual(read(), meant());
+  assert.ok(journal.lines() < 4000 + 3 * turns);
+  journal.drop([...live.values()].slice(1));
+  assert.deepEqual(read().length, 1);
+});
+
 test('a symbolic link in its place is not followed', (context) => {
   const path = folder(context);
   const victim = join(path, 'victim');
