@@ -101,6 +101,8 @@ describe('hooks', { skip, timeout: 120_000 }, () => {
     assert.match(status, /^NoNewPrivs:\s+1$/m);
     assert.doesNotMatch(status, /^Uid:\s+0\b/m);
     await stage.postern.posternd(['revoke', 'alice']);
+    // Heard out to the end, so that nothing of this comes into the next test.
+    await hears(/^open /, /^close revoked /);
   });
 
   test('are not told when the daemon stops, but when a grant of before ends after the restart', async () => {
