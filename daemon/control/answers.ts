@@ -62,12 +62,13 @@ async function answer(parts: Answering, request: Request): Promise<unknown> {
   }
 }
 
-async function liveGrants({ postern, clock }: Answering): Promise<readonly GrantLine[]> {
+/** Those that end first at the top. */
+async function liveGrants({ postern, clock }: Answering): Promise<Iterable<GrantLine>> {
   await postern.noteSpent();
-  return grantLines(postern.grants.all(), clock.monotonic());
+  return grantLines(postern.grants.soonestFirst(), clock.monotonic());
 }
 
-async function status(parts: Answering): Promise<StatusReport> {
+async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & { readonly grants: Iterable<GrantLine> }> {
   const { postern, firewall, ledger, capture, counters, clock } = parts;
   const grants = await liveGrants(parts);
   const health = ledger.health();
@@ -89,6 +90,6 @@ async function status(parts: Answering): Promise<StatusReport> {
     tags: postern.tagBook.size(),
     clients: postern.clientCount(),
     rules_loaded_at: new Date(postern.rulesLoadedAtMs()).toISOString(),
-    grants: [...grants],
+    grants,
   };
 }

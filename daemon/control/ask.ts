@@ -31,8 +31,10 @@ function exchange(path: string, request: Request): Promise<string> {
     });
     socket.once('connect', () => socket.write(`${JSON.stringify(request)}\n`));
     socket.on('data', (chunk: string) => {
-      parts.push(chunk);
-      if (!chunk.includes('\n')) return;
+      // Empty lines before the answer only say that it will come.
+      const text = parts.length === 0 ? chunk.replace(/^\n+/, '') : chunk;
+      if (text !== '') parts.push(text);
+      if (!text.includes('\n')) return;
       socket.destroy();
       resolve(parts.join('').split('\n')[0] ?? '');
     });

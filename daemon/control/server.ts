@@ -3,13 +3,17 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs'
 import { createConnection, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { CommandError } from '../command-error.ts';
+import { pacing } from '../pacing.ts';
 import { type Reply, Request } from './messages.ts';
+import { piecesOf } from './pieces.ts';
 
 // Tunable: nobody has a reason to send more than this in one line, or to hold more connections.
 const MAX_LINE_BYTES = 4096;
 const MAX_CONNECTIONS = 32;
 /** Tunable: an idle peer is let go. */
 const IDLE_MS = 10_000;
+/** Tunable: well below the patience of whoever asks. */
+const ALIVE_MS = 2_000;
 
 export type Answer = (request: Request) => Promise<unknown>;
 
@@ -22,14 +26,14 @@ export type ControlServer = {
  * Listens on a UNIX socket, mode 0660, owned by `groupId` where that is given; whoever may connect may command.
  * A socket that a dead daemon left is replaced; one that answers is not (CommandError).
  */
-export async function serveControl(path: string, groupId: number | undefined, answer: Answer): Promise<ControlServer> {
+export async function serveControl(path: string, groupId: number | undefined, answer: Answer, aliveMs = ALIVE_MS): Promise<ControlServer> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   await clearStale(path);
   const peers = new Set<Socket>();
   const server = createServer((socket) => {
     peers.add(socket);
     socket.once('close', () => peers.delete(socket));
-    converse(socket, answer);
+    converse(socket, answer, aliveMs);
   });
   server.maxConnections = MAX_CONNECTIONS;
   // Created closed to all others, then opened to the group: never the other way round.
@@ -82,25 +86,56 @@ async function clearStale(path: string): Promise<void> {
   unlinkSync(path);
 }
 
-function converse(socket: Socket, answer: Answer): void {
+function converse(socket: Socket, answer: Answer, aliveMs: number): void {
   let pending = '';
+  let turn: Promise<unknown> = Promise.resolve();
   socket.setEncoding('utf8');
   socket.setTimeout(IDLE_MS, () => socket.destroy());
   socket.on('error', () => socket.destroy());
   socket.on('data', (chunk: string) => {
     pending += chunk;
     if (pending.length > MAX_LINE_BYTES) {
-      socket.end(lineOf({ ok: false, exit: 2, message: `a request is one line of at most ${MAX_LINE_BYTES} bytes` }));
       pending = '';
+      turn = turn.then(() => send(socket, { ok: false, exit: 2, message: `a request is one line of at most ${MAX_LINE_BYTES} bytes` }));
+      turn = turn.then(() => socket.end());
       return;
     }
     const lines = pending.split('\n');
     pending = lines.pop() ?? '';
-    for (const line of lines) {
-      void reply(line, answer).then((sentence) => {
-        if (socket.writable) socket.write(lineOf(sentence));
-      });
-    }
+    // Worked off at once, answered in the order of asking.
+    for (const sentence of lines.map((line) => reply(line, answer))) turn = turn.then(() => sendWhenReady(socket, sentence, aliveMs));
+  });
+}
+
+/** While an order takes its time (ten thousand clients are read anew), empty lines tell the one who waits that this daemon is alive. */
+async function sendWhenReady(socket: Socket, sentence: Promise<Reply>, aliveMs: number): Promise<void> {
+  const alive = setInterval(() => socket.writable && socket.write('\n'), aliveMs);
+  try {
+    await send(socket, await sentence.finally(() => clearInterval(alive)));
+  } catch {
+    // The peer is gone, or what was to be listed could not be: half an answer is none.
+    socket.destroy();
+  }
+}
+
+/** As fast as the peer reads it, in slices of time. */
+async function send(socket: Socket, sentence: Reply): Promise<void> {
+  const pace = pacing();
+  for (const piece of piecesOf(sentence)) {
+    if (!socket.writable) return;
+    if (!socket.write(piece)) await drained(socket);
+    await pace();
+  }
+  if (socket.writable) socket.write('\n');
+}
+
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      socket.off('drain', done).off('close', done);
+      resolve();
+    };
+    socket.on('drain', done).on('close', done);
   });
 }
 
@@ -122,8 +157,4 @@ function readJson(line: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function lineOf(sentence: Reply): string {
-  return `${JSON.stringify(sentence)}\n`;
 }

@@ -70,6 +70,11 @@ export class GrantKeeper {
     return this.#book.of(client).filter((grant) => grant.deadlineMs > now);
   }
 
+  /** Those that end first at the top; may be walked in slices of time. */
+  soonestFirst(): Iterable<Grant> {
+    return this.#book.soonestFirst();
+  }
+
   countOf(client: string): number {
     return this.#book.countOf(client, this.#options.clock.monotonic());
   }

@@ -1,13 +1,14 @@
 // The control socket over a real UNIX socket: who may talk, what is refused, and that a bad peer hurts nobody.
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CommandError } from '../../daemon/command-error.ts';
 import { askDaemon, NotRunning } from '../../daemon/control/ask.ts';
 import { GrantsReport } from '../../daemon/control/messages.ts';
+import { piecesOf } from '../../daemon/control/pieces.ts';
 import { type Answer, type ControlServer, serveControl } from '../../daemon/control/server.ts';
 
 function socketPath(context: TestContext): string {
@@ -92,6 +93,72 @@ test('without a daemon the command says how to start it', async (context) => {
     assert.match(error.message, /is not running .*systemctl start posternd/);
     return true;
   });
+});
+
+test('a listing of a hundred thousand is sent in pieces: the event loop turns, and others are answered meanwhile', async (context) => {
+  const COUNT = 100_000;
+  function* lines(): Generator<object, void> {
+    for (let id = 1; id <= COUNT; id += 1) yield { id: `g${id}`, client: 'alice', address: '192.0.2.1', service: 'ssh', ports: ['tcp/22'] };
+  }
+  const { path } = await serve(context, async (request) => (request.command === 'grants' ? { grants: lines() } : { grants: [] }));
+  const text = raw(path, '{"command":"grants"}\n');
+  let others = 0;
+  let isOver = false;
+  const all = text.then((line) => {
+    isOver = true;
+    return JSON.parse(line) as { value: { grants: { id: string }[] } };
+  });
+  while (!isOver) {
+    await raw(path, '{"command":"status"}\n');
+    others += 1;
+  }
+  const { grants } = (await all).value;
+  assert.deepEqual([grants.length, grants[0]?.id, grants.at(-1)?.id], [COUNT, 'g1', `g${COUNT}`]);
+  assert.ok(others > 5, `${others} others were answered`);
+});
+
+test('the answer is what JSON.stringify would give', () => {
+  const values = [
+    null,
+    7,
+    'text',
+    [],
+    {},
+    { ok: true, value: { a: [1, undefined, { b: [] }], c: undefined, d: null, e: { f: 'ü\n"' } } },
+    { list: Array.from({ length: 173 }, (_, at) => ({ at })) },
+  ];
+  for (const value of values) assert.equal([...piecesOf(value)].join(''), JSON.stringify(value));
+  assert.equal([...piecesOf({ walked: new Set([1, 2]) })].join(''), '{"walked":[1,2]}');
+});
+
+test('while an order takes its time, whoever waits hears that the daemon is alive', async (context) => {
+  const path = socketPath(context);
+  let finish = (): void => undefined;
+  const order = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const server = await serveControl(path, undefined, () => order.then(() => ({ grants: [] })), 5);
+  context.after(() => server.close());
+  const socket = createConnection(path, () => socket.write('{"command":"reload"}\n'));
+  socket.setEncoding('utf8');
+  let got = '';
+  for await (const chunk of socket) {
+    got += chunk;
+    if (got === '\n\n\n') finish();
+    if (got.trim() !== '') break;
+  }
+  assert.match(got, /^\n{3,}\{"ok":true,"value":\{"grants":\[\]\}\}\n$/);
+});
+
+test('empty lines before an answer are waited out', async (context) => {
+  const path = socketPath(context);
+  const server = createServer((socket) => {
+    socket.write('\n\n');
+    setImmediate(() => socket.write('\n{"ok":true,"value":{"grants":[]}}\n'));
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  context.after(() => server.close());
+  assert.deepEqual(await askDaemon(path, { command: 'grants' }, GrantsReport), { grants: [] });
 });
 
 test('an answer of another shape is not passed on', async (context) => {
