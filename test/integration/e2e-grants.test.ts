@@ -13,14 +13,18 @@ describe('a grant', { skip, timeout: 240_000 }, () => {
   before(async () => {
     stage = await Stage.create({
       label: 'grants',
-      config: { protect: [REQUEST, 'tcp/8023', 'tcp/9000-9010'], services: { panel: 'tcp/8023', pool: 'tcp/9000-9003' } },
+      config: {
+        protect: [REQUEST, 'tcp/8023', 'tcp/9000-9010'],
+        services: { panel: 'tcp/8023', pool: 'tcp/9000-9003', single: 'tcp/9010' },
+      },
       allow: [
         { services: [REQUEST], ttl: '10s', max_ttl: '1m' },
         { services: ['panel'], ttl: '30s', sessions: 'end', default: false },
         { services: ['pool'], ttl: '30s', default: false },
+        { services: ['single'], ttl: '30s', once: true, sessions: 'end', default: false },
       ],
     });
-    await stage.server.listen({ tcp: [9000, 9003, 9004] });
+    await stage.server.listen({ tcp: [9000, 9003, 9004, 9010] });
   });
   beforeEach(async () => {
     for (const { id } of (await stage.postern.status()).grants) await stage.postern.posternd(['revoke', id], { mayFail: true });
@@ -114,6 +118,25 @@ describe('a grant', { skip, timeout: 240_000 }, () => {
       await stage.waitForGrants(0, 8_000);
       assert.match(await stage.client.ask('talk', { connection, payload: 'two', timeoutMs: 1_000 }), /^(reset|closed|timeout)$/);
       await stage.client.ask('hangUp', { connection });
+    });
+
+    test(`with "once" and "sessions: end" admits one connection, which ends with the grant or its revocation, over ${family} (P29)`, async () => {
+      const single = 9010;
+      for (const { ttl, end } of [
+        { ttl: '3s', end: () => stage.waitForGrants(0, 8_000) },
+        { ttl: '30s', end: () => stage.postern.posternd(['revoke', 'alice']) },
+      ]) {
+        await stage.alice.knock([profileOf(address()), 'single', '-t', ttl]);
+        await stage.waitForGrants(1);
+        const connection = await stage.client.ask('hold', { address: address(), port: single, timeoutMs: 2_000 });
+        assert.equal(await stage.door(address(), stage.client, single), 'timeout', 'a second one');
+        assert.equal(await stage.client.ask('talk', { connection, payload: 'one', timeoutMs: 1_000 }), 'echoed');
+        assert.equal((await stage.postern.status()).grants.length, 1, 'it can still be revoked');
+        await end();
+        await waitFor(async () => (await stage.postern.status()).grants.length === 0, { what: 'the end' });
+        assert.match(await stage.client.ask('talk', { connection, payload: 'two', timeoutMs: 1_000 }), /^(reset|closed|timeout)$/);
+        await stage.client.ask('hangUp', { connection });
+      }
     });
 
     test(`of a named service opens its ports and no other, over ${family}`, async () => {
