@@ -1,5 +1,5 @@
 // Keeps the gate in the kernel the one we mean: puts it up, takes it down when told, and puts it back when somebody else took it.
-import type { Firewall, GateLayout, TimedOpening } from './firewall/firewall.ts';
+import type { Firewall, GateLayout, InstallOptions, TimedOpening } from './firewall/firewall.ts';
 import { FirewallError } from './firewall/firewall.ts';
 import type { GrantKeeper } from './grants/grant-keeper.ts';
 import type { SieveKeeper } from './sieve-keeper.ts';
@@ -18,6 +18,8 @@ export class GateKeeper {
   readonly #options: GateKeeperOptions;
   #layout: GateLayout;
   #wanted: 'up' | 'down' = 'down';
+  /** While a trial runs: the gate then goes with this process. */
+  #passing = false;
   #queue: Promise<unknown> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
   #failures = 0;
@@ -32,10 +34,20 @@ export class GateKeeper {
     return this.#wanted;
   }
 
-  /** Loads the gate with every live grant, then arms the tags. Throws FirewallError when the kernel refuses. */
-  up(): Promise<void> {
+  /**
+   * Loads the gate with every live grant, then arms the tags. Throws FirewallError when the kernel refuses. `passing`: only for as long as this
+   * process lives; a later call without it makes the same gate stay.
+   */
+  up({ passing = false }: InstallOptions = {}): Promise<void> {
     return this.#inTurn(async () => {
-      await this.#install(this.#layout);
+      const before = this.#passing;
+      this.#passing = passing;
+      try {
+        await this.#install(this.#layout);
+      } catch (error) {
+        this.#passing = before;
+        throw error;
+      }
       this.#wanted = 'up';
     });
   }
@@ -119,7 +131,7 @@ export class GateKeeper {
     const { firewall, grants, sieve } = this.#options;
     // What stood just before tells which one-shots were not used yet; after a flush nothing did.
     const before = await firewall.standing().catch((): readonly TimedOpening[] => []);
-    await firewall.install(layout, grants.standing(before));
+    await firewall.install(layout, grants.standing(before), { passing: this.#passing });
     await sieve.rearm();
   }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // posternd: turns a command line into one call of a command, and its end into an exit code. Nothing else exits the process.
 import { resolve } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { CommandError } from './command-error.ts';
 import { DEFAULT_CONFIG, processOutput } from './commands/options.ts';
 import { safeText } from './safe-text.ts';
@@ -61,9 +61,27 @@ function program(): Command {
       '\nSIGHUP reads configuration and rules again. SIGTERM and SIGINT (Ctrl-C) stop it in order and end with 0; the gate stays closed.' +
         '\n\nExamples:\n  sudo posternd run\n  sudo systemctl start posternd',
     )
-    .action(async (options: Globals) => {
+    // What "posternd try" starts where no daemon runs.
+    .addOption(new Option('--for-trial').hideHelp())
+    .action(async (options: Globals & { forTrial?: boolean }) => {
       const { runCommand } = await import('./commands/run.ts');
-      await runCommand(globals(options));
+      await runCommand({ ...globals(options), forTrial: options.forTrial === true });
+    });
+  common(root.command('try'))
+    .description('put the gate up, and take it down again unless confirmed from a NEW connection in time')
+    .option('--for <time>', 'how long to wait for the confirmation', '60s')
+    .addOption(new Option('--confirm', 'the gate stays: to be run in a connection that was opened while it stood').conflicts('cancel'))
+    .option('--cancel', 'take the gate down at once')
+    .addHelpText(
+      'after',
+      '\nWith the daemon or without it: then one runs for as long as the trial. Connections that live already go on. Whatever is killed' +
+        '\nmeanwhile, the gate is down after the time.' +
+        '\n\nExamples:\n  sudo posternd try --for 2m\n  sudo posternd try --confirm      in a second terminal, after knock and ssh',
+    )
+    .action(async (options: Globals & { for: string; confirm?: boolean; cancel?: boolean }) => {
+      const { tryCommand } = await import('./commands/try.ts');
+      const action = options.confirm === true ? 'confirm' : options.cancel === true ? 'cancel' : 'begin';
+      await tryCommand({ ...globals(options), action, time: options.for }, processOutput);
     });
 
   const gate = root.command('gate').description('the gate alone: up, down, show; works without the daemon');

@@ -100,10 +100,13 @@ export class Postern {
     return this.#rulesLoadedAtMs;
   }
 
-  /** Puts the gate up, then arms. The capture must be bound already: a tag that comes while nobody listens is spent. */
-  async start(): Promise<void> {
+  /**
+   * Puts the gate up (or does with it what `putUp` does), then arms. The capture must be bound already: a tag that comes while nobody listens
+   * is spent.
+   */
+  async start(putUp: () => Promise<void> = () => this.gate.up()): Promise<void> {
     this.#useRules();
-    await this.gate.up();
+    await putUp();
     // The rules may have changed while no daemon ran.
     await this.#endOrphans();
     await this.#sieve.replacePeers(this.#peers);

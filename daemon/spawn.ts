@@ -24,6 +24,24 @@ export class SpawnError extends Error {
   }
 }
 
+export type Launched = {
+  /** Resolves when it ends, with its exit code. */
+  readonly ended: Promise<number>;
+  /** Our own end does not wait for it any more. */
+  readonly forget: () => void;
+};
+
+/** Starts something that lives on without us, in a session of its own; what it says goes to the file (which is open for appending). */
+export function launch(argv: readonly string[], output: number): Launched {
+  const [program = '', ...args] = argv;
+  const child = spawn(program, args, { env: ENVIRONMENT, cwd: '/', stdio: ['ignore', output, output], shell: false, detached: true });
+  const ended = new Promise<number>((resolve) => {
+    child.once('error', () => resolve(127));
+    child.once('exit', (code) => resolve(code ?? 128));
+  });
+  return { ended, forget: () => child.unref() };
+}
+
 /** Runs `argv` to its end. A child that exceeds the time limit is killed. */
 export function run(argv: readonly string[], options: RunOptions): Promise<Finished> {
   const [program = '', ...args] = argv;

@@ -1,5 +1,4 @@
 // Would the SSH session that runs this command get back in once the gate is up? Reads the session from the environment; decides nothing else.
-import { readFile } from 'node:fs/promises';
 import { contains, type IpAddress, parseAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { Config } from '../config/config.ts';
@@ -7,6 +6,7 @@ import { coveredBy } from '../config/ranges.ts';
 import { type Problem, problemAt } from '../problem.ts';
 import type { RuleBook } from '../rules/rulebook.ts';
 import { isUsable } from '../rules/warnings.ts';
+import { callersConnection } from './caller.ts';
 
 export type Session = { readonly address: IpAddress; readonly serverPort: number };
 
@@ -17,19 +17,10 @@ export function parseSshConnection(text: string): Session | undefined {
   return address.ok && /^\d{1,5}$/.test(port) ? { address: address.value, serverPort: Number(port) } : undefined;
 }
 
-/** sudo takes SSH_CONNECTION away, so the processes that this one descends from are asked too. */
+/** The SSH session that this command runs in, behind sudo too. */
 export async function callersSession(environment: NodeJS.ProcessEnv): Promise<Session | undefined> {
-  const own = environment['SSH_CONNECTION'];
-  if (own !== undefined) return parseSshConnection(own);
-  let pid = process.ppid;
-  for (let depth = 0; depth < 16 && pid > 1; depth += 1) {
-    const variables = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '');
-    const found = variables.split('\0').find((each) => each.startsWith('SSH_CONNECTION='));
-    if (found !== undefined) return parseSshConnection(found.slice('SSH_CONNECTION='.length));
-    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
-    pid = Number(/^.*\) \S (\d+)/.exec(stat)?.[1] ?? 0);
-  }
-  return undefined;
+  const connection = await callersConnection(environment);
+  return connection === undefined ? undefined : parseSshConnection(connection.text);
 }
 
 /** A warning, when nobody whom the rules know could open this session's port from where it comes. */

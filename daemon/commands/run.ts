@@ -33,6 +33,7 @@ import { selfTest } from '../open/self-test.ts';
 import { asCommandError, Postern } from '../postern.ts';
 import { formatProblem } from '../problem.ts';
 import { readSetup } from '../setup.ts';
+import { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
 import type { CommonOptions } from './options.ts';
 import { requireNetAdmin } from './require.ts';
@@ -43,8 +44,15 @@ const LISTEN_MS = 5000;
 /** The periodic check that the gate in the kernel is the gate we mean, beside the events that tell us at once. */
 const VERIFY_CRON = '* * * * *';
 
+export type RunOptions = Pick<CommonOptions, 'config'> & {
+  /** For one trial alone: the gate stays down until somebody asks for it, and the process ends with the trial. */
+  readonly forTrial?: boolean;
+  /** `plain`: as on kernels before 6.9, where nobody can own a table. For tests on newer ones. */
+  readonly ownership?: 'plain';
+};
+
 /** Resolves when the daemon has stopped. Throws a CommandError when it cannot start; nothing stays behind then but a closed gate. */
-export async function runCommand(options: Pick<CommonOptions, 'config'>): Promise<void> {
+export async function runCommand(options: RunOptions): Promise<void> {
   const first = await loadConfig(options.config);
   if (first.config?.firewall !== 'none') requireNetAdmin('posternd run');
   clearAmbientCapabilities();
@@ -74,7 +82,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     undo.push(() => ledger.close());
     for (const problem of [...setup.warnings, ...problems]) log.warn(formatProblem(problem));
 
-    const firewall = await openFirewall(config, trouble);
+    const firewall = await openFirewall(config, trouble, options.ownership);
     undo.push(() => firewall.release());
     const counters = new Counters();
     const tell = logDecisions(log, systemClock);
@@ -97,13 +105,23 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
       await postern.end();
     });
 
+    const trial = new Trial({
+      gate: () => postern.gate,
+      clock: systemClock,
+      folder: runtimeFolder,
+      bootId,
+      alone: options.forTrial === true,
+      report: (level, text) => log[level](text),
+    });
     const startedAt = systemClock.monotonic();
     const captureWhy = chosen.sentence;
-    const answer = answering({ postern, firewall, ledger, capture, captureWhy, counters, clock: systemClock, startedAt });
+    const answer = answering({ postern, firewall, ledger, capture, captureWhy, counters, trial, clock: systemClock, startedAt });
     const control = await serveControl(config.control, groupId('postern'), answer);
     undo.push(() => control.close());
 
-    await postern.start();
+    await postern.start(trial.startUp());
+    // Before everything else is let go: a trial that is stopped ends with the gate down.
+    undo.push(() => trial.stop());
     log.info({ version: VERSION, gate: firewall.name, table: config.table, clients: postern.clientCount() }, `ready: ${chosen.sentence}`);
     notify.tell('READY=1');
     undo.push(() =>
@@ -113,7 +131,7 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
     undo.push(keepTime(postern, log, notify, tell.flush));
     if (chosen.sieve.kind === 'pass') undo.push(keepListening(deafnessWatch(firewall, capture), log));
     reloadOnHangup(postern, log, notify);
-    await stopAsked;
+    await Promise.race([stopAsked, trial.over]);
   } catch (error) {
     throw plain(error);
   } finally {
@@ -127,8 +145,8 @@ export async function runCommand(options: Pick<CommonOptions, 'config'>): Promis
   }
 }
 
-async function openFirewall(config: Config, onTrouble: (text: string) => void): Promise<Firewall> {
-  return config.firewall === 'none' ? noFirewall() : openNftables({ table: config.table, onTrouble });
+async function openFirewall(config: Config, onTrouble: (text: string) => void, ownership?: 'plain'): Promise<Firewall> {
+  return config.firewall === 'none' ? noFirewall() : openNftables({ table: config.table, onTrouble, ownership: ownership ?? 'auto' });
 }
 
 async function startCaptureFor(

@@ -8,6 +8,7 @@ import type { Firewall } from '../firewall/firewall.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { asCommandError, type Postern } from '../postern.ts';
 import { grantLine, grantLines } from '../reports.ts';
+import type { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
 import type { GrantLine, Request, StatusReport } from './messages.ts';
 import type { Answer } from './server.ts';
@@ -20,6 +21,7 @@ export type Answering = {
   /** Why this capture was chosen. */
   readonly captureWhy: string;
   readonly counters: Counters;
+  readonly trial: Trial;
   readonly clock: Clock;
   readonly startedAt: MonotonicMs;
 };
@@ -53,7 +55,10 @@ async function answer(parts: Answering, request: Request): Promise<unknown> {
     }
     case 'reload':
       return postern.reload();
+    case 'try':
+      return parts.trial.answer(request.ask);
     case 'gate':
+      parts.trial.refuseWhileRunning();
       if (request.action === 'up') await postern.gate.up();
       else await postern.gate.down();
       return { state: postern.gate.state() };

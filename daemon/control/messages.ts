@@ -7,6 +7,10 @@ export const MOST_SERVICES = 16;
 export const LONGEST_TEXT = 256;
 const text = z.string().min(1).max(LONGEST_TEXT);
 
+/** The SSH connection that a command runs in: what sshd says of it, and since when it has been there (CLOCK_BOOTTIME). */
+const Connection = z.strictObject({ text, sinceBootMs: z.number() });
+export type Connection = z.infer<typeof Connection>;
+
 export const Request = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status') }),
   z.strictObject({ command: z.literal('grants') }),
@@ -23,6 +27,16 @@ export const Request = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('revoke'), who: text, keepSessions: z.boolean() }),
   z.strictObject({ command: z.literal('reload') }),
   z.strictObject({ command: z.literal('gate'), action: z.enum(['up', 'down']) }),
+  z.strictObject({
+    command: z.literal('try'),
+    ask: z.discriminatedUnion('action', [
+      z.strictObject({ action: z.literal('begin'), seconds: z.number().int().min(1).max(3600), connection: Connection.nullable() }),
+      z.strictObject({ action: z.literal('confirm'), connection: Connection.nullable() }),
+      z.strictObject({ action: z.literal('cancel') }),
+      /** `collect`: whoever began it has now been told how it ended. */
+      z.strictObject({ action: z.literal('look'), collect: z.boolean() }),
+    ]),
+  }),
 ]);
 export type Request = z.infer<typeof Request>;
 
@@ -69,6 +83,13 @@ export const GrantsReport = z.object({ grants: z.array(GrantLine) });
 export const GrantReport = z.object({ granted: z.array(GrantLine), notes: z.array(z.string()) });
 export const RevokeReport = z.object({ revoked: z.array(GrantLine) });
 export const ReloadReport = z.object({ clients: z.number(), warnings: z.array(z.string()), notes: z.array(z.string()) });
+export const TrialReport = z.object({
+  phase: z.enum(['none', 'running', 'kept', 'taken-down']),
+  remaining_seconds: z.number(),
+  /** The process that answers is there for this trial alone. */
+  alone: z.boolean(),
+});
+export type TrialReport = z.infer<typeof TrialReport>;
 export const GateReport = z.object({ state: z.enum(['up', 'down']) });
 
 /** Failures carry the exit code that the asking command shall end with. */

@@ -72,6 +72,9 @@ export type GateCounters = {
   readonly ended: number;
 };
 
+/** `passing`: the gate goes with this process where the kernel can see to it (a trial that nobody ends must not lock anybody out). */
+export type InstallOptions = { readonly passing?: boolean };
+
 /** `closed` is what `close` did to it; a one-shot that was used is gone without any call of ours. */
 export type Firewall = {
   readonly name: 'nftables' | 'iptables' | 'none';
@@ -79,7 +82,11 @@ export type Firewall = {
    * Loads or replaces the whole gate in one transaction, then its elements; nothing slips through in between (P30e).
    * `fresh` is true when no gate stood before: connections that live already are then let on (P30f).
    */
-  readonly install: (layout: GateLayout, openings: readonly TimedOpening[]) => Promise<{ readonly fresh: boolean }>;
+  readonly install: (
+    layout: GateLayout,
+    openings: readonly TimedOpening[],
+    options?: InstallOptions,
+  ) => Promise<{ readonly fresh: boolean }>;
   /** True while the gate in the kernel is the one we installed: a cheap check. */
   readonly intact: () => Promise<boolean>;
   /** Calls back, at once, whenever somebody may have changed or removed our table. Observing only; the caller decides. */

@@ -62,6 +62,11 @@ export class Installation {
     return installation;
   }
 
+  /** The file that `node` runs as posternd, for a process that a test watches itself. */
+  get main(): string {
+    return POSTERND;
+  }
+
   writeConfig(config: Document): void {
     const paths = {
       server_key: join(this.folder, 'host_ed25519'),

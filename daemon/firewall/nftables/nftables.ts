@@ -81,11 +81,11 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
 
   return {
     name: 'nftables',
-    install: async (layout, openings) => {
+    install: async (layout, openings, { passing = false } = {}) => {
       const result = attempt('put up the gate', () => {
         refuseWhenHeld(conversation, table);
         owns ??= options.ownership !== 'plain' && canOwn(conversation, table);
-        return install(conversation, { table, owns }, layout, openings);
+        return install(conversation, { table, flags: flagsFor(conversation, options, owns, passing) }, layout, openings);
       });
       installed = attempt('read the gate', () => fingerprint(conversation, table));
       attempt('watch the gate', keepWatch);
@@ -138,16 +138,21 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
 
 function install(
   conversation: Conversation,
-  { table, owns }: { readonly table: string; readonly owns: boolean },
+  { table, flags }: { readonly table: string; readonly flags: number },
   layout: GateLayout,
   openings: readonly TimedOpening[],
 ): { readonly fresh: boolean } {
   const fresh = readTable(conversation, table) === undefined;
   const carried = fresh ? liveOnes(layout) : takeOver(conversation, table);
-  const flags = owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
   // Nothing awaited from the reading above to this line: an opening made in between would be lost with the old table.
   conversation.transact(installRequests(table, flags, layout, openings, carried));
   return { fresh };
+}
+
+/** Owned alone (5.12) the table goes when our socket closes, however we end; with PERSIST (6.9) it stays. */
+function flagsFor(conversation: Conversation, { table, ownership }: NftablesOptions, owns: boolean, passing: boolean): number {
+  if (passing) return ownership !== 'plain' && (owns || canOwn(conversation, table, NFT_TABLE_F_OWNER)) ? NFT_TABLE_F_OWNER : 0;
+  return owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
 }
 
 /** P30f: connections that were there before the gate may have no conntrack entry, and would look new. */
@@ -189,11 +194,11 @@ function refuseWhenHeld(conversation: Conversation, table: string): void {
   if (owner !== undefined && owner !== conversation.portId) throw gateHeld(table, ` (netlink port ${owner})`);
 }
 
-/** Whether the kernel has OWNER and PERSIST, found by a transaction that is refused in any case (8 ms), so that nothing changes. */
-export function canOwn(conversation: Conversation, table: string): boolean {
+/** Whether the kernel has these flags, found by a transaction that is refused in any case (8 ms), so that nothing changes. */
+export function canOwn(conversation: Conversation, table: string, flags = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST): boolean {
   const probe = `${table}-probe`;
   try {
-    conversation.transact([newTable(probe, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST), deleteTable(`${probe}-absent`)]);
+    conversation.transact([newTable(probe, flags), deleteTable(`${probe}-absent`)]);
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
     if (error.code === 'EPERM') throw error;
