@@ -1,10 +1,11 @@
 // Would the SSH session that runs this command get back in once the gate is up? Reads the session from the environment; decides nothing else.
 import { contains, type IpAddress, parseAddress } from '../../protocol/address.ts';
-import type { UnixMs } from '../../protocol/brand.ts';
+import { type UnixMs, unixMs } from '../../protocol/brand.ts';
 import type { Config } from '../config/config.ts';
 import { coveredBy } from '../config/ranges.ts';
 import { type Problem, problemAt } from '../problem.ts';
 import type { RuleBook } from '../rules/rulebook.ts';
+import { windowEnd } from '../rules/time-window.ts';
 import { isUsable } from '../rules/warnings.ts';
 import { callersConnection } from './caller.ts';
 
@@ -23,7 +24,7 @@ export async function callersSession(environment: NodeJS.ProcessEnv): Promise<Se
   return connection === undefined ? undefined : parseSshConnection(connection.text);
 }
 
-/** A warning, when nobody whom the rules know could open this session's port from where it comes. */
+/** A warning, when nobody whom the rules know could open this session's port from where it comes, at this moment. */
 export function lockOut(session: Session | undefined, config: Config, book: RuleBook, now: UnixMs): Problem | undefined {
   if (session === undefined) return undefined;
   const { address, serverPort } = session;
@@ -36,11 +37,12 @@ export function lockOut(session: Session | undefined, config: Config, book: Rule
       client.allow.some(
         (entry) =>
           entry.services.some((service) => coveredBy(service.ports, port)) &&
-          (entry.from === undefined || entry.from.some((network) => contains(network, address))),
+          (entry.from === undefined || entry.from.some((network) => contains(network, address))) &&
+          (entry.when === undefined || windowEnd(entry.when, now, unixMs(now + 1)) !== undefined),
       ),
   );
   if (opens) return undefined;
-  const message = `your own SSH session (from ${address.text} to tcp/${serverPort}) would not get back in: no client may open that port from there`;
+  const message = `your own SSH session (from ${address.text} to tcp/${serverPort}) would not get back in: no client may open that port from there now`;
   return problemAt(undefined, message, `add a client that may, or put ${address.text} under trusted: for now`, 'warning');
 }
 

@@ -1,12 +1,13 @@
 // Decides what an authentic knock may open, for which address and for how long (SPEC "What the server does", steps 7 to 9).
 // Pure: no clock, no firewall, no ledger. It grants nothing itself.
 import { contains, type IpAddress, type Network } from '../../protocol/address.ts';
-import type { UnixMs } from '../../protocol/brand.ts';
+import { type UnixMs, unixMs } from '../../protocol/brand.ts';
 import type { KnockBody } from '../../protocol/knock.ts';
 import { countPorts } from '../config/ranges.ts';
 import type { GrantKind } from '../firewall/firewall.ts';
 import { MAX_PORTS_AT_ONCE } from '../rules/limits.ts';
 import type { AllowEntry, Client, ClientKey } from '../rules/rulebook.ts';
+import { windowEnd } from '../rules/time-window.ts';
 import { drop, pass, type Step } from '../step.ts';
 import type { AllowedService, Authorized } from './authorized.ts';
 import { type Decided, decideDefaults, decideRequest, type ServicePorts } from './match.ts';
@@ -42,7 +43,7 @@ export function authorize(input: AuthorizeInput): Step<Authorized> {
   if (!standing.pass) return standing;
   if (input.key.from !== undefined && !within(input.key.from, address)) return drop('client-network', address.text);
 
-  const decided = body.requests.length === 0 ? defaults(client, address) : requested(input, address);
+  const decided = body.requests.length === 0 ? defaults(input, address) : requested(input, address);
   if (!decided.pass) return decided;
   const services: AllowedService[] = [];
   for (const { service, entry } of decided.value) {
@@ -89,14 +90,20 @@ function requested(input: AuthorizeInput, address: IpAddress): Step<readonly Dec
 }
 
 /**
- * "All that the rule gives by default" is what it gives here: an entry for other networks gives nothing to this address, and does
- * not spoil the rest. Only if every entry is for other networks is that the reason.
+ * "All that the rule gives by default" is what it gives here and now: an entry for other networks or another time gives nothing, and does
+ * not spoil the rest. Only if every entry is such a one is that the reason.
  */
-function defaults(client: Client, address: IpAddress): Step<readonly Decided[]> {
+function defaults({ client, now }: AuthorizeInput, address: IpAddress): Step<readonly Decided[]> {
   const all = decideDefaults(client);
   if (all.length === 0) return drop('nothing-by-default');
   const here = all.filter(({ entry }) => holdsFor(entry, address));
-  return here.length === 0 ? drop('from-network', all.map(({ service }) => service.name).join(' ')) : pass(here);
+  if (here.length === 0) return drop('from-network', names(all));
+  const today = here.filter(({ entry }) => secondsInWindow(entry, now, 1) >= 1);
+  return today.length === 0 ? drop('not-now', names(here)) : pass(today);
+}
+
+function names(decided: readonly Decided[]): string {
+  return decided.map(({ service }) => service.name).join(' ');
 }
 
 function allow(input: AuthorizeInput, settled: Settled, service: Decided['service'], entry: AllowEntry): Step<AllowedService> {
@@ -108,12 +115,14 @@ function allow(input: AuthorizeInput, settled: Settled, service: Decided['servic
   // One element of the gate says "once" or "from this port", never both.
   if (body.sourcePort !== 0 && once) return drop('source-port', `${service.name} is one-shot`);
   const wanted = body.action.lifetimeSeconds === 0 ? entry.ttlSeconds : Math.min(body.action.lifetimeSeconds, entry.maxTtlSeconds);
+  const inWindow = secondsInWindow(entry, now, wanted);
+  if (inWindow < 1) return drop('not-now', service.name);
   return pass({
     label: service.name,
     ports: service.ports,
     kind: kindOf(once ? 'once' : body.sourcePort !== 0 ? 'bound' : 'grant', entry.sessions),
     sourcePort: body.sourcePort,
-    lifetimeSeconds: Math.min(wanted, secondsLeft(client.expiresAtMs, now), secondsLeft(key.expiresAtMs, now)),
+    lifetimeSeconds: Math.min(inWindow, secondsLeft(client.expiresAtMs, now), secondsLeft(key.expiresAtMs, now)),
     hooks: entry.hooks,
   });
 }
@@ -127,6 +136,13 @@ function kindOf(admits: 'grant' | 'bound' | 'once', sessions: AllowEntry['sessio
 /** No grant outlives its client: what is left, at least a second, as the client had not expired a moment ago. */
 function secondsLeft(expiresAtMs: UnixMs | undefined, now: UnixMs): number {
   return expiresAtMs === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor((expiresAtMs - now) / 1000));
+}
+
+/** Of the seconds that are wanted, those in which the entry's time window still holds; 0 when it does not hold now. Whole ones: no grant outlives its window. */
+function secondsInWindow({ when }: AllowEntry, now: UnixMs, wantedSeconds: number): number {
+  if (when === undefined) return wantedSeconds;
+  const end = windowEnd(when, now, unixMs(now + wantedSeconds * 1000));
+  return end === undefined ? 0 : Math.floor((end - now) / 1000);
 }
 
 function holdsFor(entry: AllowEntry, address: IpAddress): boolean {

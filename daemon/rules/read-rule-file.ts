@@ -18,6 +18,7 @@ import { MAX_PORTS_AT_ONCE } from './limits.ts';
 import type { RuleFile } from './rule-files.ts';
 import type { AllowEntry } from './rulebook.ts';
 import { ALLOW_SHAPE, CLIENT_SHAPE, FILE_SHAPE, REF_SHAPE } from './schema.ts';
+import type { TimeWindow } from './time-window.ts';
 
 // Tunable. A client takes 0.2 ms.
 const PAUSE_EVERY = 20;
@@ -123,7 +124,6 @@ function readAllow(
   const before = problems.length;
   const fields = readFields(source, ALLOW_SHAPE, here, 'an allow entry', problems);
   const place = source.placeOf(here);
-  refuseLater(source, here, fields, problems);
   const data = valueAt(source.data, here);
   if (isMap(data) && !Object.hasOwn(data, 'services'))
     problems.push(problemAt(place, 'this entry names no services', 'add services: [ssh]'));
@@ -140,6 +140,7 @@ function readAllow(
       services: services.map(({ name, ports }) => ({ name, ports })),
       byDefault,
       from: fields.from === undefined ? undefined : networks(source, here, fields.from, problems),
+      when: timeWindow(source, here, fields, problems),
       ttlSeconds,
       maxTtlSeconds,
       once: fields.once ?? false,
@@ -183,14 +184,13 @@ function networks(source: YamlSource, here: Path, from: readonly Network[], prob
   return kept;
 }
 
-/** Checked like the rest, then refused: a condition that is ignored would let in whom it was to keep out. */
-function refuseLater(source: YamlSource, here: Path, fields: AllowFields, problems: Problem[]): void {
-  const cures = {
-    when: 'remove it (and note that the entry then holds at any time)',
-    timezone: 'remove it',
-  } as const;
-  for (const [key, cure] of Object.entries(cures)) {
-    if (fields[key as keyof typeof cures] === undefined) continue;
-    problems.push(problemAt(source.keyPlaceOf([...here, key]), `${key} is not available in this version`, cure));
+function timeWindow(source: YamlSource, here: Path, fields: AllowFields, problems: Problem[]): TimeWindow | undefined {
+  if (fields.when === undefined) {
+    if (fields.timezone !== undefined) {
+      const place = source.keyPlaceOf([...here, 'timezone']);
+      problems.push(problemAt(place, 'timezone without when: this entry holds at any time', 'add when:, or remove it', 'warning'));
+    }
+    return undefined;
   }
+  return { cron: fields.when, timezone: fields.timezone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone };
 }

@@ -6,6 +6,7 @@ import type { PublicKey } from '../../protocol/identity.ts';
 import type { PortRange } from '../../protocol/ports.ts';
 import type { Hooks } from '../hooks/hook.ts';
 import type { Place } from '../problem.ts';
+import type { TimeWindow } from './time-window.ts';
 
 /** One key of a client, with the limits that its keys_file line set on it. */
 export type ClientKey = {
@@ -36,6 +37,8 @@ export type AllowEntry = {
   readonly services: readonly NamedService[];
   readonly byDefault: boolean;
   readonly from: readonly Network[] | undefined;
+  /** undefined: at any time. */
+  readonly when: TimeWindow | undefined;
   /** Default lifetime and the most that a knock can ask for. */
   readonly ttlSeconds: number;
   readonly maxTtlSeconds: number;

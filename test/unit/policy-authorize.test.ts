@@ -26,6 +26,7 @@ function allow({ services, from, ...rest }: Entry): AllowEntry {
     services: services.map((name) => ({ name, ports: SERVICES.get(name) ?? [ports(name)] })),
     byDefault: true,
     from: from?.map(network),
+    when: undefined,
     ttlSeconds: 30,
     maxTtlSeconds: 3600,
     once: false,
@@ -93,6 +94,9 @@ function outcome(who: Client, knock: Knock, more: Partial<AuthorizeInput> = {}):
   if (!step.pass) return step.reason;
   return step.value.services.map(({ label, kind, lifetimeSeconds }) => `${label} ${kind} ${lifetimeSeconds}`).join(', ');
 }
+
+/** These minutes of the hour from 8 to 9, UTC. */
+const eight = (minutes: string) => ({ cron: [`${minutes} 8 * * *`], timezone: 'UTC' });
 
 type Case = readonly [text: string, rules: readonly Entry[], knock: Knock, expected: string];
 
@@ -189,6 +193,35 @@ const DECISIONS: readonly Case[] = [
     [SSH, { services: ['admin'], onBehalf: true }],
     { ask: ['ssh'], bound: '10.9.0.9', from: '10.9.0.2' },
     'relayed',
+  ],
+  // NOW is 2027-01-15 08:00:00 UTC, a Friday.
+  ['P37 in its time window', [{ services: ['ssh'], when: eight('0-1') }], {}, 'ssh grant 30'],
+  ['P37 no longer than its time window', [{ services: ['ssh'], when: eight('0-1') }], { ttl: 3600 }, 'ssh grant 120'],
+  ['P37 the window before the maximum', [{ services: ['ssh'], maxTtlSeconds: 60, when: eight('0-1') }], { ttl: 3600 }, 'ssh grant 60'],
+  ['P37 outside its time window', [{ services: ['ssh'], when: eight('1') }], {}, 'not-now'],
+  [
+    'P37 the first entry decides, though a later one holds now',
+    [{ services: ['ssh'], when: eight('1') }, SSH],
+    { ask: ['ssh'] },
+    'not-now',
+  ],
+  [
+    'P37 nothing asked: an entry for another time gives nothing and spoils nothing',
+    [{ services: ['admin'], when: eight('1') }, SSH],
+    {},
+    'ssh grant 30',
+  ],
+  [
+    'P37 asked by name, one for another time refuses all',
+    [{ services: ['admin'], when: eight('1') }, SSH],
+    { ask: ['admin', 'ssh'] },
+    'not-now',
+  ],
+  [
+    'P37 nothing asked, elsewhere and at another time',
+    [{ services: ['ssh'], from: ['192.168.0.0/16'], when: eight('1') }],
+    {},
+    'from-network',
   ],
   ['more ports than one knock may open', [{ services: ['tcp/1-60000'], byDefault: false }], { ask: ['tcp/1000-3000'] }, 'not-allowed'],
 ];

@@ -73,7 +73,8 @@ const MISTAKES: readonly Case[] = [
   ['a cron form of six fields', entry('when: "0 * 8-17 * * 1"'), /^a.yaml:6:11: not a time window: .*write five fields/],
   ['a cron form that is none', entry('when: "* 8-27 * * mon-fri"'), /^a.yaml:6:11: not a time window/],
   ['a zone that does not exist', entry('timezone: Europe/Berlni'), /^a.yaml:6:15: no time zone is called "Europe\/Berlni"/],
-  ['time windows, which come later', entry('when: "* 8-17 * * mon-fri"'), /^a.yaml:6:5: when is not available in this version/],
+  ['a list of cron forms with one that is none', entry('when: ["* 8-17 * * mon-fri", "every day"]'), /^a.yaml:6:34: not a time window/],
+  ['a date that never comes', entry('when: "* * 31 feb,apr *"'), /^a.yaml:6:11: not a time window/],
   [
     'a reference with more than a name',
     `clients:\n  - ref: bob\n    slots: 3\n${ALLOW}`,
@@ -183,6 +184,32 @@ describe('rule files together', () => {
         [30, 30, true],
         [10, 10, false],
       ],
+    );
+  });
+
+  it('time windows: one form or several, in the zone that is named or in that of the host', async () => {
+    const { book, lines } = await load({
+      'a.yaml': `${CLIENT}allow:
+  - services: [ssh]
+    when: "* 8-17 * * mon-fri"
+    timezone: Europe/Berlin
+  - services: [admin]
+    when: ["* 8-11 * * *", "0-29 12 * * *"]
+  - services: [tcp/8443]
+    timezone: Europe/Berlin
+`,
+    });
+    assert.deepEqual(
+      book?.clients[0]?.allow.map(({ when }) => when),
+      [
+        { cron: ['* 8-17 * * mon-fri'], timezone: 'Europe/Berlin' },
+        { cron: ['* 8-11 * * *', '0-29 12 * * *'], timezone: new Intl.DateTimeFormat().resolvedOptions().timeZone },
+        undefined,
+      ],
+    );
+    assert.ok(
+      lines.includes('a.yaml:11:5: warning: timezone without when: this entry holds at any time: add when:, or remove it'),
+      lines.join('\n'),
     );
   });
 
