@@ -43,7 +43,8 @@ export function findObstacles(
   { interfaces }: Surroundings,
 ): readonly Finding[] {
   const outside = interfaces.filter(({ outside: isOutside }) => isOutside);
-  const own = interfaces.flatMap((each) => each.own);
+  // Clients come for these; what leads to containers only is nobody's destination out there.
+  const own = outside.flatMap((each) => each.own);
   const singles: Single[] = [];
   for (const { name } of outside) {
     for (const version of [4, 6] as const) {

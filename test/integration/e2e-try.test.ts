@@ -1,11 +1,12 @@
 // Black box: posternd try. The gate stands for a while and is gone again, whatever is killed meanwhile, unless somebody who got in while it
 // stood says that it shall stay.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { notNew } from '../../daemon/trial-note.ts';
 import { labMissing } from '../lab/lab.ts';
+import { neighborMissing } from '../lab/neighbors.ts';
 import type { Running } from '../lab/process.ts';
 import { PORT, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
@@ -232,6 +233,62 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       assert.equal((await trial.exited).code, 1);
       assert.equal(await stranger(), 'open');
     });
+  });
+});
+
+describe('posternd try over ssh', { skip: skip || (neighborMissing('ssh', 'sshd') ?? false), timeout: 60_000 }, () => {
+  const SSH_PORT = 2222;
+  let stage: Stage;
+  let ssh: readonly string[];
+  before(async () => {
+    const allow = [{ services: [`tcp/${SSH_PORT}`], ttl: '60s' }];
+    stage = await Stage.create({ label: 'tryssh', start: false, config: { protect: [`tcp/${SSH_PORT}`] }, allow });
+    const { postern, server, alice } = stage;
+    mkdirSync('/run/sshd', { recursive: true });
+    const keys = join(postern.folder, 'authorized_keys');
+    writeFileSync(keys, `${alice.publicLine}\n`);
+    const options = {
+      HostKey: join(postern.folder, 'host_ed25519'),
+      AuthorizedKeysFile: keys,
+      UsePAM: 'no',
+      StrictModes: 'no',
+      PidFile: 'none',
+    };
+    const lines = Object.entries({ ...options, Port: SSH_PORT, PermitRootLogin: 'prohibit-password' }).map(
+      ([key, value]) => `${key} ${value}\n`,
+    );
+    writeFileSync(join(postern.folder, 'sshd_config'), lines.join(''));
+    const sshd = server.start(['/usr/sbin/sshd', '-D', '-e', '-f', join(postern.folder, 'sshd_config')]);
+    await sshd.waitForOutput(/listening on 0\.0\.0\.0/);
+    const known = ['-o', 'StrictHostKeyChecking=no', '-o', `UserKnownHostsFile=${join(alice.home, 'known')}`, '-o', 'LogLevel=ERROR'];
+    ssh = ['ssh', '-F', 'none', '-i', join(alice.home, '.ssh', 'id_ed25519'), ...known, '-p', String(SSH_PORT)];
+  });
+  after(() => stage?.close());
+
+  const command = (...args: readonly string[]) =>
+    [process.execPath, stage.postern.main, 'try', '-c', stage.postern.configFile, ...args].join(' ');
+
+  test('only a connection that came in through the gate confirms: not the same one, not an older one', async () => {
+    const { client, server, alice } = stage;
+    const where = `root@${server.ipv4()}`;
+    const shared = ['-o', 'ControlMaster=auto', '-o', `ControlPath=${join(alice.home, 'control')}`];
+    const old = client.start([...ssh, where, 'echo in; sh']);
+    await old.waitForOutput(/^in$/m);
+    const trial = client.start([...ssh, ...shared, where, command('--for', '40s')]);
+    await trial.waitForOutput(/try --confirm/, 20_000);
+    assert.doesNotMatch(trial.stderr, /would not get back in/);
+
+    const again = await client.exec([...ssh, ...shared, where, command('--confirm')], { mayFail: true });
+    assert.match(again.stderr, /this is the connection from which the trial was begun/);
+    old.child.stdin?.write(`${command('--confirm')} 2>&1\n`);
+    await old.waitForOutput(/this connection is older than the trial/, 10_000);
+    // The gate stands: without a knock there is no new connection.
+    assert.equal(await stage.door(server.ipv4(), client, SSH_PORT), 'timeout');
+    await alice.knock(['server4', `tcp/${SSH_PORT}`]);
+    const confirmed = await client.exec([...ssh, where, command('--confirm')], { mayFail: true });
+    assert.match(confirmed.stdout, /^confirmed: the gate stays/, confirmed.stderr);
+    assert.equal((await trial.exited).code, 0);
+    assert.equal(await stage.door(server.ipv4(), stage.stranger, SSH_PORT), 'timeout');
   });
 });
 

@@ -306,4 +306,45 @@ describe('check, beside other firewalls', { skip, timeout: 240_000 }, () => {
     const blocked = await agrees();
     assert.match(warnings(blocked), /tcp\/8023 stays closed after a knock too: Docker drops it.*DOCKER-USER/);
   });
+
+  test('ufw on a gateway: what it does not route to the networks behind', { skip: neighborMissing('ufw') ?? false }, async () => {
+    const { lab, server, client, postern } = stage;
+    const behind = await lab.host('behind');
+    await lab.link(server, behind);
+    const link = server.interfaces.length - 1;
+    await lab.route(server, link, [behind]);
+    await lab.route(server, 0, [client]);
+    await behind.listen({ tcp: [PORT, OTHER] });
+    const networks = [server.ipv4(link).replace(/\d+$/, '0/24'), server.ipv6(link).replace(/1$/, '/64')];
+    postern.writeConfig({ protect: [`tcp/${PORT}`], networks });
+    const ufw = new Ufw(server);
+    const open = async () =>
+      (await Promise.all(behind.addresses().map((address) => client.connect(address, PORT, { timeoutMs: 300 })))).map(
+        ({ outcome }) => outcome,
+      );
+    try {
+      await ufw.ufw('allow', `${PORT}/tcp`);
+      await ufw.ufw('--force', 'enable');
+      const [ipv4 = '', ipv6 = ''] = networks;
+      const denied = warnings(await check());
+      for (const [family, network] of [
+        ['', ipv4],
+        ['6', ipv6],
+      ] as const) {
+        assert.ok(
+          denied.includes(`tcp/${PORT} of ${network} stays closed after a knock too: ufw drops it over IPv${family === '' ? 4 : 6}`),
+          denied,
+        );
+        assert.ok(denied.includes(`run "ufw route allow proto tcp to ${network} port ${PORT}"`), denied);
+      }
+      assert.deepEqual(await open(), ['timeout', 'timeout']);
+      for (const network of networks) await ufw.ufw(...`route allow proto tcp to ${network} port ${PORT}`.split(' '));
+      assert.deepEqual((await check()).obstacles, []);
+      assert.deepEqual(await open(), ['open', 'open']);
+    } finally {
+      await ufw.ufw('disable');
+      ufw.close();
+      postern.writeConfig({ protect: [`tcp/${PORT}`, `tcp/${OTHER}`] });
+    }
+  });
 });
