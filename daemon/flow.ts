@@ -92,6 +92,7 @@ export class Flow {
   /** Decides and grants without a pause in between: what is decided next knows of it. */
   async #grant({ body, datagram }: FreshKnock, peer: Peer): Promise<Step<undefined>> {
     const { grants, observe, clock } = this.#options;
+    while (grants.held !== undefined) await grants.held;
     const now = clock.wall();
     if (!this.#gateIsUp()) return drop('firewall', 'an administrator took the gate down: nothing is closed, so nothing is opened');
     const owner = ownerOf(peer);

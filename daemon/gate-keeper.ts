@@ -1,6 +1,6 @@
 // Keeps the gate in the kernel the one we mean: puts it up, takes it down when told, and puts it back when somebody else took it.
 import type { Firewall, GateLayout, InstallOptions, TimedOpening } from './firewall/firewall.ts';
-import { FirewallError } from './firewall/firewall.ts';
+import { FirewallError, ONE_SHOT_KINDS } from './firewall/firewall.ts';
 import type { GrantKeeper } from './grants/grant-keeper.ts';
 import type { SieveKeeper } from './sieve-keeper.ts';
 
@@ -129,9 +129,11 @@ export class GateKeeper {
 
   async #install(layout: GateLayout): Promise<void> {
     const { firewall, grants, sieve } = this.#options;
-    // What stood just before tells which one-shots were not used yet; after a flush nothing did.
-    const before = await firewall.standing().catch((): readonly TimedOpening[] => []);
-    await firewall.install(layout, grants.standing(before), { passing: this.#passing });
+    await grants.hold(async () => {
+      // What stood just before tells which one-shots were not used yet; after a flush nothing did.
+      const before = await firewall.standing(ONE_SHOT_KINDS).catch((): readonly TimedOpening[] => []);
+      await firewall.install(layout, await grants.standing(before), { passing: this.#passing });
+    });
     await sieve.rearm();
   }
 

@@ -9,7 +9,7 @@ import { CommandError, type ExitCode } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
-import { type Firewall, FirewallError, type GateLayout, type Sieve } from './firewall/firewall.ts';
+import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, type Sieve } from './firewall/firewall.ts';
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
 import { type OrderByHand, readByHand } from './grants/by-hand.ts';
@@ -19,6 +19,7 @@ import { gateLayout } from './layout.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Peer } from './open/peers.ts';
 import { TagBook } from './open/tag-book.ts';
+import { pacing } from './pacing.ts';
 import { formatProblem } from './problem.ts';
 import { readSetup, type Setup } from './setup.ts';
 import { SieveKeeper } from './sieve-keeper.ts';
@@ -147,7 +148,7 @@ export class Postern {
     const candidates = this.grants.all().filter((grant) => grant.kind === 'once');
     // Without a gate nothing stands, and nothing was spent.
     if (candidates.length === 0 || this.gate.state() === 'down') return;
-    const standing = await this.#parts.firewall.standing().catch((error: unknown) => {
+    const standing = await this.#parts.firewall.standing(ONE_SHOT_KINDS).catch((error: unknown) => {
       if (error instanceof FirewallError) return undefined;
       throw error;
     });
@@ -252,12 +253,18 @@ export class Postern {
   async #endOrphans(): Promise<void> {
     const now = this.#parts.clock.wall();
     const isOver = (expiresAtMs: number | undefined) => expiresAtMs !== undefined && expiresAtMs <= now;
-    const holders = new Set(
-      this.#setup.book.clients
-        .filter(({ enabled, expiresAtMs }) => enabled && !isOver(expiresAtMs))
-        .flatMap((client) => client.keys.filter((key) => !isOver(key.expiresAtMs)).map((key) => `${client.name} ${keyId(key.publicKey)}`)),
-    );
-    const orphans = this.grants.all().filter((grant) => !isByHand(grant) && !holders.has(`${grant.client} ${grant.key}`));
+    const pace = pacing();
+    const holders = new Set<string>();
+    for (const { name, enabled, expiresAtMs, keys } of this.#setup.book.clients) {
+      if (!enabled || isOver(expiresAtMs)) continue;
+      for (const key of keys) if (!isOver(key.expiresAtMs)) holders.add(`${name} ${keyId(key.publicKey)}`);
+      await pace();
+    }
+    const orphans: Grant[] = [];
+    for (const grant of this.grants.all()) {
+      if (!isByHand(grant) && !holders.has(`${grant.client} ${grant.key}`)) orphans.push(grant);
+      await pace();
+    }
     await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');
   }
 

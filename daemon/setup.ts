@@ -5,10 +5,13 @@ import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
 import { interfaceProblems } from './interfaces.ts';
 import type { Peer } from './open/peers.ts';
-import { formatProblem, type Problem } from './problem.ts';
+import { formatProblem, type Problem, problemAt } from './problem.ts';
 import { readRules } from './reading/read-rules.ts';
 import type { RuleBook } from './rules/rulebook.ts';
 import { readServerKeys } from './server-keys.ts';
+
+/** Tunable. */
+const MOST_TOLD = 200;
 
 export type Setup = {
   readonly config: Config;
@@ -27,10 +30,20 @@ export async function readSetup(configFile: string, known: ReadonlyMap<string, P
   const rules = await readRules(config, keys.secrets, known);
   const all = [...problems, ...(await interfaceProblems(config)), ...rules.problems, ...keys.problems];
   if (rules.book === undefined || all.some(({ severity }) => severity === 'error')) throw refuse(all);
-  return { config, book: rules.book, secrets: keys.secrets, peers: rules.peers, warnings: all };
+  return { config, book: rules.book, secrets: keys.secrets, peers: rules.peers, warnings: atMost(all) };
 }
 
 function refuse(problems: readonly Problem[]): CommandError {
   const errors = problems.filter(({ severity }) => severity === 'error');
-  return new CommandError(2, errors.map(formatProblem).join('\n'));
+  return new CommandError(2, atMost(errors).map(formatProblem).join('\n'));
+}
+
+/** Nobody reads ten thousand lines, and writing them would hold up the knocks of others. */
+function atMost(problems: readonly Problem[]): readonly Problem[] {
+  if (problems.length <= MOST_TOLD) return problems;
+  const left = problems.length - MOST_TOLD;
+  return [
+    ...problems.slice(0, MOST_TOLD),
+    problemAt(undefined, `${left} more like these`, 'run "posternd check" for all of them', 'warning'),
+  ];
 }

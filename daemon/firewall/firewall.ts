@@ -51,9 +51,11 @@ export const SHORTEST_OPENING_MS = 1000;
 /** An opening and how long it shall still stand; under SHORTEST_OPENING_MS it is left out. */
 export type TimedOpening = { readonly opening: Opening; readonly remainingMs: number };
 
+export const ONE_SHOT_KINDS: readonly Opening['kind'][] = ['once', 'once-ending'];
+
 /** Whether it admits a single connection: the kernel then takes it out by itself, and only the kernel knows. */
 export function admitsOnce(kind: Opening['kind']): boolean {
-  return kind === 'once' || kind === 'once-ending';
+  return ONE_SHOT_KINDS.includes(kind);
 }
 
 /** The same opening has the same text, whatever object it is: a map key. */
@@ -80,7 +82,8 @@ export type Firewall = {
   readonly name: 'nftables' | 'iptables' | 'none';
   /**
    * Loads or replaces the whole gate in one transaction, then its elements; nothing slips through in between (P30e).
-   * `fresh` is true when no gate stood before: connections that live already are then let on (P30f).
+   * `fresh` is true when no gate stood before: connections that live already are then let on (P30f). Call nothing else that opens or shuts until
+   * it has ended. Thousands of openings may follow the gate by a moment where none stood before: closing comes first.
    */
   readonly install: (
     layout: GateLayout,
@@ -98,8 +101,8 @@ export type Firewall = {
   readonly open: (openings: readonly TimedOpening[]) => Promise<void> | undefined;
   /** One transaction: takes openings out (absent ones are no error) and, with `cut`, ends their live connections. */
   readonly close: (openings: readonly Opening[], cut: boolean) => Promise<void>;
-  /** What stands in the kernel now, with what remains. Spent one-shots are absent. */
-  readonly standing: () => Promise<readonly TimedOpening[]>;
+  /** What stands in the kernel now, of these kinds or of all, with what remains. Spent one-shots are absent. */
+  readonly standing: (kinds?: readonly Opening['kind'][]) => Promise<readonly TimedOpening[]>;
   /** Makes tags valid in the sieve for `timeoutMs`. In batches, off the event loop. Ones already armed are left alone. */
   readonly arm: (tags: readonly Uint8Array[], timeoutMs: number) => Promise<void>;
   readonly disarm: (tags: readonly Uint8Array[]) => Promise<void>;

@@ -194,11 +194,15 @@ export class GrantBook {
     return over;
   }
 
-  /** Every opening that shall stand now, for a gate that is loaded anew. `spent` are one-shots that were used. */
-  standing(now: MonotonicMs, spent: (opening: Opening) => boolean): readonly TimedOpening[] {
-    return this.#timed(this.all().flatMap(openingsOf), new Map(), new Set(), now).filter(
-      ({ opening }) => !admitsOnce(opening.kind) || !spent(opening),
-    );
+  /**
+   * Every opening that shall stand now, for a gate that is loaded anew: those of one address after the other, so that it may be walked in slices.
+   * `spent` are one-shots that were used.
+   */
+  *standing(now: MonotonicMs, spent: (opening: Opening) => boolean): Generator<readonly TimedOpening[], void> {
+    for (const ids of this.#byAddress.values()) {
+      const openings = this.#pick(ids).flatMap(openingsOf);
+      yield this.#timed(openings, new Map(), new Set(), now).filter(({ opening }) => !admitsOnce(opening.kind) || !spent(opening));
+    }
   }
 
   #pick(ids: ReadonlySet<string> | undefined): readonly Grant[] {

@@ -1,9 +1,10 @@
 // Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
-import { admitsOnce, type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { admitsOnce, type Firewall, FirewallError, ONE_SHOT_KINDS, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
@@ -17,6 +18,8 @@ const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
 const JOURNAL_SLACK = 5000;
 /** Tunable: grants whose end is told in one go. */
 const SWEPT_AT_ONCE = 20;
+/** Tunable: grants that end in one transaction. */
+const ENDED_AT_ONCE = 200;
 
 export type Owner = { readonly client: string; readonly key: string };
 
@@ -42,6 +45,7 @@ export class GrantKeeper {
   readonly #journal: GrantJournal;
   /** They ended while no daemon ran: the first sweep tells it. */
   readonly #missed: Grant[];
+  #held: Promise<unknown> | undefined;
   #sweeping = false;
   #ended = false;
   readonly #options: GrantKeeperOptions;
@@ -95,6 +99,7 @@ export class GrantKeeper {
    * opened. What the kernel refuses leaves the book as if it had never been there.
    */
   async grant(owner: Owner, request: Authorized, sentAtMs: UnixMs): Promise<Step<Granted>> {
+    while (this.#held !== undefined) await this.#held;
     const { firewall, clock } = this.#options;
     const now = clock.monotonic();
     const prolonged = request.services.every((service) => this.#book.isLive(owner, request.address, service, now));
@@ -120,6 +125,7 @@ export class GrantKeeper {
 
   /** The client's own close: its grants for this address that are meant and older than the close. Connections that live go on. */
   async closeBy(owner: Owner, address: IpAddress, isMeant: (grant: Grant) => boolean, sentAtMs: UnixMs): Promise<readonly Grant[]> {
+    while (this.#held !== undefined) await this.#held;
     const mark = { key: owner.key, address: address.text, sentAtMs, atMs: this.#options.clock.monotonic() };
     const older = this.#closes.get(closeKey(owner.key, address.text));
     if (older === undefined || older.sentAtMs < sentAtMs) {
@@ -176,10 +182,40 @@ export class GrantKeeper {
     await this.sweep();
   }
 
+  /** Set while `hold` is under way: wait for it, look again, and only then decide. */
+  get held(): Promise<unknown> | undefined {
+    return this.#held;
+  }
+
+  /** While this works nothing is opened or shut: what a gate that is loaded anew shall hold stays what it was. One at a time. */
+  async hold(work: () => Promise<void>): Promise<void> {
+    const working = work();
+    const over = working.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#held = over;
+    try {
+      await working;
+    } finally {
+      this.#held = undefined;
+    }
+  }
+
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */
-  standing(before: readonly TimedOpening[]): readonly TimedOpening[] {
+  async standing(before: readonly TimedOpening[]): Promise<readonly TimedOpening[]> {
+    const { clock } = this.#options;
     const alive = new Set(before.map(({ opening }) => openingKey(opening)));
-    return this.#book.standing(this.#options.clock.monotonic(), (opening) => !alive.has(openingKey(opening)));
+    const started = clock.monotonic();
+    const pace = pacing();
+    const standing: TimedOpening[] = [];
+    for (const some of this.#book.standing(started, (opening) => !alive.has(openingKey(opening)))) {
+      standing.push(...some);
+      await pace();
+    }
+    const passedMs = clock.monotonic() - started;
+    if (passedMs === 0) return standing;
+    return standing.map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
   }
 
   /**
@@ -216,8 +252,24 @@ export class GrantKeeper {
     }
   }
 
+  /** Some at a time: each transaction holds up whoever knocks meanwhile. What fails for some is done for the others (P23). */
   async #end(ending: readonly Grant[], cut: boolean, kind: 'closed' | 'revoked', why: string): Promise<void> {
-    if (ending.length === 0) return;
+    const failures: unknown[] = [];
+    for (let from = 0; from < ending.length; from += ENDED_AT_ONCE) {
+      const some = ending.slice(from, from + ENDED_AT_ONCE);
+      while (this.#held !== undefined) await this.#held;
+      try {
+        await this.#endSome(some, cut);
+        for (const grant of some) this.#tell(kind, grant, why);
+      } catch (error) {
+        failures.push(error);
+      }
+      if (some.length === ENDED_AT_ONCE) await nextTurn();
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #endSome(ending: readonly Grant[], cut: boolean): Promise<void> {
     this.#journal.drop(ending);
     this.#book.remove(ending);
     try {
@@ -227,7 +279,6 @@ export class GrantKeeper {
       // Without a gate nothing is open by us. One that was repaired does not hold these any more, but cuts nobody yet either.
       if ((await this.#options.repair()) === 'up') await this.#shut(ending, cut);
     }
-    for (const grant of ending) this.#tell(kind, grant, why);
   }
 
   /** Makes the kernel follow the book, from which these are gone. One failing step never keeps the others from being done (P23). */
@@ -235,7 +286,9 @@ export class GrantKeeper {
     const { firewall, clock } = this.#options;
     const isShared = ({ kind, address }: Grant): boolean => admitsOnce(kind) && this.#book.at(address).some((other) => other.kind === kind);
     // A one-shot that was used must not be opened anew for its other owners, and only the kernel knows.
-    const standing = ended.some(isShared) ? new Set((await firewall.standing()).map(({ opening }) => openingKey(opening))) : undefined;
+    const standing = ended.some(isShared)
+      ? new Set((await firewall.standing(ONE_SHOT_KINDS)).map(({ opening }) => openingKey(opening)))
+      : undefined;
     const plan = this.#book.planEnd(ended, clock.monotonic());
     const open = plan.open.filter(({ opening }) => !admitsOnce(opening.kind) || standing?.has(openingKey(opening)) === true);
     // All three are begun before anything is waited for: no grant comes in between.

@@ -14,5 +14,5 @@ export function restoredOpenings(
   const book = new GrantBook();
   book.put(readGrantJournal(runtimeFolder, bootId, now).grants);
   const alive = new Set(standing.map(({ opening }) => openingKey(opening)));
-  return book.standing(now, (opening) => !alive.has(openingKey(opening)));
+  return [...book.standing(now, (opening) => !alive.has(openingKey(opening)))].flat();
 }

@@ -13,6 +13,8 @@ export class MemoryFirewall {
   present = false;
   /** While set, the kernel takes its time with each opening: it waits for this, then does or refuses it. */
   slowness: Promise<void> | undefined;
+  /** While set, a gate that is loaded takes the place of the old one only after this. */
+  loading: Promise<void> | undefined;
   /** While set, the kernel refuses to arm tags. */
   full = false;
   /** What the last installed gate protects, as text. */
@@ -31,6 +33,7 @@ export class MemoryFirewall {
     return {
       name: 'nftables',
       install: async (layout, openings) => {
+        if (this.loading !== undefined) await this.loading;
         this.installs += 1;
         this.protected = layout.protect.map(formatPortRange);
         this.present = true;

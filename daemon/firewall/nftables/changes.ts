@@ -30,6 +30,20 @@ function bySet(entries: readonly (readonly [set: string, element: Element])[]): 
   return new Map([...sets].map(([set, elements]) => [set, [...elements.values()]]));
 }
 
+/** The openings alone, into a table that is there, or that the same transaction makes. */
+export function openingRequests(table: string, openings: readonly TimedOpening[]): readonly Request[] {
+  return [...openingElements(openings)].flatMap(([set, list]) => addElements(table, set, list));
+}
+
+/** Names the elements of `cut` sets that these openings put out of force. */
+export function cutNames(openings: readonly TimedOpening[]): readonly string[] {
+  return openings.map(({ opening }) => cutName(cutSet(opening.address.family), cutKeyBytes(opening)));
+}
+
+function cutName(set: string, key: Uint8Array): string {
+  return `${set} ${Buffer.from(key).toString('latin1')}`;
+}
+
 function openingElements(openings: readonly TimedOpening[]): BySet {
   return bySet(
     openings
@@ -79,6 +93,14 @@ export function closeRequests(table: string, openings: readonly Opening[], cut: 
 /** What a new gate takes over besides its openings: elements by set, and the counters. */
 export type Carried = { readonly elements: ReadonlyMap<string, readonly Element[]>; readonly counters: GateCounters };
 
+/** Openings on their way into a gate: their requests, and the cut elements that they put out of force. */
+export type EncodedOpenings = { readonly requests: readonly Request[]; readonly cutNames: ReadonlySet<string> };
+
+/** Few openings; many are encoded in slices (many-openings.ts). */
+export function encodeOpenings(table: string, openings: readonly TimedOpening[]): EncodedOpenings {
+  return { requests: openingRequests(table, openings), cutNames: new Set(cutNames(openings)) };
+}
+
 /**
  * The whole gate with its elements, in the place of whatever table of that name stands. The first request creates the table only to make the
  * second, its deletion, valid in any case; nobody ever sees that state.
@@ -87,16 +109,12 @@ export function installRequests(
   table: string,
   tableFlags: number,
   layout: GateLayout,
-  openings: readonly TimedOpening[],
+  openings: EncodedOpenings,
   carried: Carried,
 ): readonly Request[] {
   const specs = setSpecs(layout.sieve.kind === 'none' ? undefined : layout.tagCapacity);
   const chains = gateChains(layout);
   const single = layout.protect.filter(({ first, last }) => first === last);
-  const elements = openingElements(openings);
-  const opened = cutElements(openings.map(({ opening }) => opening));
-  const stillCut = (set: string, element: Element): boolean =>
-    !(opened.get(set) ?? []).some(({ key }) => Buffer.from(key).equals(element.key));
   return [
     newTable(table),
     deleteTable(table),
@@ -111,12 +129,12 @@ export function installRequests(
       single.map(({ protocol, first }) => ({ key: protectedKeyBytes(protocol, first), timeoutMs: undefined })),
     ),
     ...chains.flatMap(({ name, rules }) => rules.map((rule) => newRule(table, name, rule))),
-    ...[...elements].flatMap(([set, list]) => addElements(table, set, list)),
+    ...openings.requests,
     ...[...carried.elements].flatMap(([set, list]) =>
       addElements(
         table,
         set,
-        list.filter((element) => stillCut(set, element)),
+        list.filter(({ key }) => !openings.cutNames.has(cutName(set, key))),
       ),
     ),
   ];

@@ -36,6 +36,20 @@ export function encodeElements(type: number, elements: readonly Element[]): Uint
   return out;
 }
 
+/** Takes `ms` off every timeout in the payload of an encoded list, in place; none goes below one millisecond. */
+export function shortenTimeouts(list: Uint8Array, ms: number): void {
+  const view = new DataView(list.buffer, list.byteOffset, list.byteLength);
+  for (let at = 0; at < list.length; at += view.getUint16(at, LITTLE)) {
+    // The key stands first, then the timeout, if there is one.
+    const timeout = at + HEADER_BYTES + view.getUint16(at + HEADER_BYTES, LITTLE);
+    if (timeout >= at + view.getUint16(at, LITTLE)) continue;
+    const before = view.getUint32(timeout + 4) * 2 ** 32 + view.getUint32(timeout + 8);
+    const after = Math.max(1, before - ms);
+    view.setUint32(timeout + 4, Math.floor(after / 2 ** 32));
+    view.setUint32(timeout + 8, after % 2 ** 32);
+  }
+}
+
 function elementBytes({ key, timeoutMs }: Element): number {
   return 3 * HEADER_BYTES + key.length + (timeoutMs === undefined ? 0 : TIMEOUT_BYTES);
 }

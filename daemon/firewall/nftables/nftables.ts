@@ -1,11 +1,12 @@
 // The gate as one nf_tables table, spoken to over netlink alone: no child process, no libnftables, nothing that a foreign table can crash.
 // Where the kernel can (6.9), the table belongs to our socket and outlives us (flags OWNER and PERSIST).
-import { type Firewall, FirewallError, type GateLayout, type Opening, type TimedOpening } from '../firewall.ts';
-import { type Carried, closeRequests, installRequests, openRequests } from './changes.ts';
+import { type Firewall, FirewallError, type GateLayout, type Opening } from '../firewall.ts';
+import { type Carried, closeRequests, type EncodedOpenings, encodeOpenings, installRequests, openRequests } from './changes.ts';
 import { type Conversation, converse, RefusedError } from './conversation.ts';
 import { firewallError, gateHeld } from './errors.ts';
 import { NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST } from './kernel.ts';
 import { destroySockets, liveConnections } from './live-connections.ts';
+import { encodeMany, FEW_OPENINGS, inTwo } from './many-openings.ts';
 import { fingerprint, readCounters, readElements, readOpenings, readTable } from './reading.ts';
 import { addElements, deleteTable, flushSet, newTable, type Request, removeElements } from './requests.ts';
 import {
@@ -82,14 +83,25 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   return {
     name: 'nftables',
     install: async (layout, openings, { passing = false } = {}) => {
-      const result = attempt('put up the gate', () => {
+      const sinceMs = performance.now();
+      const { fresh, flags } = attempt('put up the gate', () => {
         refuseWhenHeld(conversation, table);
         owns ??= options.ownership !== 'plain' && canOwn(conversation, table);
-        return install(conversation, { table, flags: flagsFor(conversation, options, owns, passing) }, layout, openings);
+        return { fresh: readTable(conversation, table) === undefined, flags: flagsFor(conversation, options, owns, passing) };
       });
+      const { atOnce, after } = fresh ? inTwo(openings) : { atOnce: openings, after: [] };
+      const request = (encoded: EncodedOpenings): readonly Request[] =>
+        installRequests(table, flags, layout, encoded, fresh ? liveOnes(layout) : takeOver(conversation, table));
+      if (atOnce.length <= FEW_OPENINGS) attempt('put up the gate', () => conversation.transact(request(encodeOpenings(table, atOnce))));
+      else {
+        const encoded = await encodeMany(table, atOnce, sinceMs);
+        await attemptAsync('put up the gate', () => conversation.transactAsync(request(encoded)));
+      }
       installed = attempt('read the gate', () => fingerprint(conversation, table));
       attempt('watch the gate', keepWatch);
-      return result;
+      for (const some of (await encodeMany(table, after, sinceMs)).requests)
+        await attemptAsync('open', () => conversation.transactAsync([some]));
+      return { fresh };
     },
     intact: async () => installed !== undefined && attempt('read the gate', () => fingerprint(conversation, table)) === installed,
     watch: (onSuspicion) => {
@@ -108,7 +120,7 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
         if (cut) await destroyAll(openings, onTrouble);
       }
     },
-    standing: async () => attempt('read the grants', () => readOpenings(conversation, table)),
+    standing: async (kinds) => attempt('read the grants', () => readOpenings(conversation, table, kinds)),
     arm: async (tags, timeoutMs) => {
       for (const batch of inBatches(tags)) {
         const elements = batch.map((key) => ({ key, timeoutMs }));
@@ -120,7 +132,7 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
         await attemptAsync('disarm tags', () => transactAsync(conversation, removeElements(table, TAG_SET, batch)));
       }
     },
-    disarmAll: async () => attempt('disarm tags', () => conversation.transact([flushSet(table, TAG_SET)])),
+    disarmAll: () => attemptAsync('disarm tags', () => conversation.transactAsync([flushSet(table, TAG_SET)])),
     counters: async () => attempt('read the counters', () => readCounters(conversation, table)),
     remove: async () => {
       attempt('remove the gate', () => {
@@ -134,19 +146,6 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
       await conversation.close();
     },
   };
-}
-
-function install(
-  conversation: Conversation,
-  { table, flags }: { readonly table: string; readonly flags: number },
-  layout: GateLayout,
-  openings: readonly TimedOpening[],
-): { readonly fresh: boolean } {
-  const fresh = readTable(conversation, table) === undefined;
-  const carried = fresh ? liveOnes(layout) : takeOver(conversation, table);
-  // Nothing awaited from the reading above to this line: an opening made in between would be lost with the old table.
-  conversation.transact(installRequests(table, flags, layout, openings, carried));
-  return { fresh };
 }
 
 /** Owned alone (5.12) the table goes when our socket closes, however we end; with PERSIST (6.9) it stays. */

@@ -11,7 +11,7 @@ import {
   readU32,
   readU64,
 } from '../../netlink/message.ts';
-import type { GateCounters, TimedOpening } from '../firewall.ts';
+import type { GateCounters, Opening, TimedOpening } from '../firewall.ts';
 import type { Conversation } from './conversation.ts';
 import type { Element } from './element-list.ts';
 import {
@@ -91,9 +91,13 @@ function decodeElement({ payload }: Attribute): readonly Element[] {
   return [{ key, timeoutMs: remaining === undefined ? undefined : Number(readU64(remaining)) }];
 }
 
-/** All openings that stand now. */
-export function readOpenings(conversation: Conversation, table: string): readonly TimedOpening[] {
-  return OPENING_KINDS.flatMap((kind) =>
+/** The openings that stand now. */
+export function readOpenings(
+  conversation: Conversation,
+  table: string,
+  kinds: readonly Opening['kind'][] = OPENING_KINDS,
+): readonly TimedOpening[] {
+  return kinds.flatMap((kind) =>
     VERSIONS.flatMap((version) =>
       readElements(conversation, table, openingSet(kind, version)).flatMap(({ key, timeoutMs }) => {
         const opening = decodeOpening(kind, version, key);

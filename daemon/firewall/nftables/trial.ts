@@ -1,6 +1,6 @@
 // Finds out whether this kernel takes the whole gate, by a transaction that it must refuse at its very last request: nothing changes.
 import { FirewallError, type GateLayout } from '../firewall.ts';
-import { installRequests } from './changes.ts';
+import { encodeOpenings, installRequests } from './changes.ts';
 import { type Conversation, converse, RefusedError } from './conversation.ts';
 import { firewallError } from './errors.ts';
 import { NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST } from './kernel.ts';
@@ -36,7 +36,7 @@ export async function tryGate(table: string, layout: GateLayout): Promise<Trial>
 function attempt(conversation: Conversation, table: string, owned: boolean, layout: GateLayout): RefusedError | undefined {
   const trial = `${table}-trial`;
   const flags = owned ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
-  const requests = [...installRequests(trial, flags, layout, [], NOTHING), deleteTable(`${trial}-absent`)];
+  const requests = [...installRequests(trial, flags, layout, encodeOpenings(trial, []), NOTHING), deleteTable(`${trial}-absent`)];
   try {
     conversation.transact(requests);
   } catch (error) {
