@@ -129,7 +129,8 @@ export async function runCommand(options: RunOptions): Promise<void> {
     );
     undo.push(() => notify.tell('STOPPING=1'));
     undo.push(keepTime(postern, log, notify, tell.flush));
-    if (chosen.sieve.kind === 'pass') undo.push(keepListening(deafnessWatch(firewall, capture), log));
+    if (chosen.sieve.kind === 'pass')
+      undo.push(keepListening(deafnessWatch({ firewall, capture, decisions: () => counters.snapshot() }), log));
     reloadOnHangup(postern, log, notify);
     await Promise.race([stopAsked, trial.over]);
   } catch (error) {

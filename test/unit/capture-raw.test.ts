@@ -57,15 +57,17 @@ describe('what iptables-legacy lists', () => {
 describe('deafness', () => {
   const look = (passed: number, arrived: number): HeardSoFar => ({ passed, arrived });
   for (const [what, looks, alarms] of [
-    ['silence', [look(5, 5), look(5, 5), look(5, 5)], [false, false, false]],
-    ['knocks that arrive', [look(6, 6), look(8, 8), look(8, 8)], [false, false, false]],
-    ['a knock on its way at the moment of a look', [look(6, 5), look(6, 6), look(6, 6)], [false, false, false]],
-    ['a knock that never arrives', [look(6, 5), look(6, 5), look(6, 5)], [false, true, false]],
-    ['some arrive, some do not: a full queue, not a wall', [look(9, 6), look(9, 6)], [false, false]],
-    ['a gate that was loaded anew counts from 0', [look(0, 5), look(1, 6), look(1, 6)], [false, false, false]],
+    ['silence', [look(5, 7), look(5, 7), look(5, 7)], [false, false, false]],
+    ['knocks that arrive', [look(6, 8), look(8, 10), look(8, 10)], [false, false, false]],
+    ['a knock on its way at the moment of a look', [look(6, 7), look(6, 8), look(6, 8)], [false, false, false]],
+    ['a knock that never arrives is told once', [look(6, 7), look(6, 7), look(6, 7)], [false, true, false]],
+    ['the next one again', [look(6, 7), look(7, 7), look(7, 7), look(7, 7)], [false, true, true, false]],
+    ['one of four never arrives', [look(9, 10), look(9, 10), look(9, 10)], [false, true, false]],
+    ['knocks that go on arriving behind it', [look(6, 7), look(7, 8), look(8, 9), look(8, 9)], [false, false, false, true]],
+    ['a gate that was taken down counts from 0', [look(0, 7), look(1, 8), look(2, 8), look(2, 8)], [false, false, false, true]],
   ] as const) {
     test(what, () => {
-      const judge = judgeDeafness(look(5, 5));
+      const judge = judgeDeafness(look(5, 7));
       assert.deepEqual(
         looks.map((now) => judge(now) !== undefined),
         alarms,
