@@ -292,7 +292,7 @@ function fixedDifferences(running: Readonly<Record<string, unknown>>, next: Read
 }
 
 /** A host that cannot run the backend is a wrong configuration; all else that the kernel refuses did not work. */
-const EXIT_OF: Readonly<Record<string, ExitCode>> = { NO_PERMISSION: 3, KERNEL_TOO_OLD: 2, NATIVE_MISSING: 2 };
+const EXIT_OF: Readonly<Record<string, ExitCode>> = { NO_PERMISSION: 3, KERNEL_TOO_OLD: 2, NATIVE_MISSING: 2, UNUSABLE: 2 };
 
 /** For the caller that turns a refusal of the kernel into an end of the command. */
 export function asCommandError(error: unknown): unknown {

@@ -7,6 +7,7 @@ import { interfaceProblems } from './interfaces.ts';
 import type { Peer } from './open/peers.ts';
 import { formatProblem, type Problem, problemAt } from './problem.ts';
 import { readRules } from './reading/read-rules.ts';
+import { backendLimits } from './rules/backend-limits.ts';
 import type { RuleBook } from './rules/rulebook.ts';
 import { readServerKeys } from './server-keys.ts';
 
@@ -29,6 +30,7 @@ export async function readSetup(configFile: string, known: ReadonlyMap<string, P
   const keys = await readServerKeys(config);
   const rules = await readRules(config, keys.secrets, known);
   const all = [...problems, ...(await interfaceProblems(config)), ...rules.problems, ...keys.problems];
+  if (rules.book !== undefined) all.push(...backendLimits(config.firewall, rules.book, 'error'));
   if (rules.book === undefined || all.some(({ severity }) => severity === 'error')) throw refuse(all);
   return { config, book: rules.book, secrets: keys.secrets, peers: rules.peers, warnings: atMost(all) };
 }

@@ -12,7 +12,12 @@ const OUTPUT_BYTES = 64 * 1024 * 1024;
 
 export type Finished = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
-export type RunOptions = { readonly stdin?: string; readonly timeoutMs: number };
+export type RunOptions = {
+  readonly stdin?: string;
+  readonly timeoutMs: number;
+  /** Beside the fixed environment. */
+  readonly env?: Readonly<Record<string, string>>;
+};
 
 /** The program could not be run to its end. An exit code other than 0 is not one: it is a result. */
 export class SpawnError extends Error {
@@ -46,7 +51,8 @@ export function launch(argv: readonly string[], output: number): Launched {
 export function run(argv: readonly string[], options: RunOptions): Promise<Finished> {
   const [program = '', ...args] = argv;
   return new Promise((resolve, reject) => {
-    const child = lendNetAdmin(() => spawn(program, args, { env: ENVIRONMENT, cwd: '/', stdio: ['pipe', 'pipe', 'pipe'], shell: false }));
+    const env = { ...ENVIRONMENT, ...options.env };
+    const child = lendNetAdmin(() => spawn(program, args, { env, cwd: '/', stdio: ['pipe', 'pipe', 'pipe'], shell: false }));
     const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     let bytes = 0;
     let ended: SpawnError | undefined;

@@ -83,6 +83,9 @@ const START: Readonly<Record<Way, (request: CaptureRequest, because: string) => 
     return { capture, sieve: { kind: 'log', group, prefix: request.prefix }, sentence };
   },
   raw: async (request, because) => {
+    // Without marks the host would answer what the sieve lets through to the raw sockets.
+    if (request.sieve.canLog && request.sieve.marks !== true && request.unmatched === 'drop')
+      throw new CaptureError('unsupported', UNSILENT);
     const { chains, unknown } = await findObstacles(request.table);
     if (chains.length > 0) throw obstructed(chains);
     for (const what of unknown)
@@ -100,6 +103,10 @@ const START: Readonly<Record<Way, (request: CaptureRequest, because: string) => 
 function passTo(to: 'socket' | 'raw', sieve: SieveFacts): Sieve {
   return sieve.canLog ? { kind: 'pass', to } : { kind: 'none' };
 }
+
+/** For `check` too. */
+export const UNSILENT =
+  'capture: raw with unmatched: drop needs nftables (iptables cannot keep the host silent about knocks): set capture: nflog (or auto), or unmatched: pass';
 
 /** For `check` too. */
 export function obstructed(chains: readonly string[]): CaptureError {

@@ -1,8 +1,8 @@
 // What `check` finds out about the host: interfaces, kernel, packet log, ledger, a daemon that runs. It looks and changes nothing.
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { obstructed } from '../capture/auto.ts';
-import type { CaptureError } from '../capture/capture.ts';
+import { obstructed, type SieveFacts, UNSILENT } from '../capture/auto.ts';
+import { CaptureError } from '../capture/capture.ts';
 import { probeNflog } from '../capture/nflog.ts';
 import { probeRaw } from '../capture/raw.ts';
 import { findObstacles } from '../capture/raw-obstacles.ts';
@@ -10,9 +10,9 @@ import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
 import { askDaemon, NotRunning } from '../control/ask.ts';
 import { StatusReport } from '../control/messages.ts';
-import { tryGate } from '../firewall/nftables/trial.ts';
+import { chooseFirewall } from '../firewall/choose.ts';
+import { FirewallError } from '../firewall/firewall.ts';
 import { interfaceProblems } from '../interfaces.ts';
-import { gateLayout, sieveFor } from '../layout.ts';
 import { type Problem, problemAt } from '../problem.ts';
 import { checkNeighbors, type Neighbors } from './check-neighbors.ts';
 
@@ -49,42 +49,43 @@ export async function checkHost(config: Config): Promise<HostFacts> {
 async function firewallFacts(
   config: Config,
   problems: Problem[],
-): Promise<{ readonly text: string; readonly sieve: boolean; readonly notPermitted: boolean }> {
-  if (config.firewall === 'none') return { text: 'none: knocks are logged, no port is closed', sieve: false, notPermitted: false };
-  const trial = await tryGate(config.table, gateLayout(config, sieveFor(config, config.nflogGroup), 0));
-  if (trial.kind === 'refuses') {
-    problems.push(problemAt(undefined, `firewall: ${trial.error.message}`, trial.error.cure));
-    return { text: 'does not work here', sieve: false, notPermitted: trial.error.code === 'NO_PERMISSION' };
+): Promise<{ readonly text: string; readonly sieve: SieveFacts; readonly notPermitted: boolean }> {
+  try {
+    const { firewall, sentence, sieve, shortcomings } = await chooseFirewall(config);
+    await firewall.release();
+    for (const shortcoming of shortcomings) problems.push(problemAt(undefined, shortcoming, '', 'warning'));
+    return { text: sentence.replace(/^firewall /, ''), sieve, notPermitted: false };
+  } catch (error) {
+    if (!(error instanceof FirewallError)) throw error;
+    problems.push(problemAt(undefined, `firewall: ${error.message}`, error.cure));
+    const sieve = { canLog: false, why: 'the gate does not work here' } as const;
+    return { text: 'does not work here', sieve, notPermitted: error.code === 'NO_PERMISSION' };
   }
-  const owned = trial.owned ? 'others cannot flush or change the table' : 'repaired at once when others flush it';
-  if (trial.kind === 'takes') return { text: `nftables, table inet ${config.table} (${owned})`, sieve: true, notPermitted: false };
-  const cure = 'junk then reaches the daemon; a kernel from 5.10 on has them';
-  problems.push(problemAt(undefined, 'this kernel has no sets keyed by packet content, so the sieve is left out', cure, 'warning'));
-  return { text: `nftables without the sieve, table inet ${config.table} (${owned})`, sieve: false, notPermitted: false };
 }
 
 async function captureFacts(
   config: Config,
-  sieve: boolean,
+  sieve: SieveFacts,
   problems: Problem[],
 ): Promise<{ readonly text: string; readonly notPermitted: boolean }> {
   const udp = `udp: a socket on port ${config.port}`;
   if (config.capture === 'udp') return { text: udp, notPermitted: false };
   if (config.capture === 'raw') {
-    const trouble = await rawTrouble(config, problems);
+    const unsilent = sieve.canLog && sieve.marks !== true && config.unmatched === 'drop';
+    const trouble = unsilent ? new CaptureError('unsupported', UNSILENT) : await rawTrouble(config, problems);
     if (trouble === undefined) return { text: RAW, notPermitted: false };
     // The message names its cure.
     problems.push(problemAt(undefined, trouble.message, ''));
     return { text: 'raw: does not work here', notPermitted: trouble.fault === 'not-permitted' };
   }
-  if (sieve) {
+  if (sieve.canLog) {
     const trouble = await probeNflog();
     if (trouble === undefined) return { text: 'nflog: the kernel hands knocks over, nothing listens', notPermitted: false };
     if (config.capture === 'nflog') problems.push(problemAt(undefined, trouble.message, 'write capture: auto, raw or udp'));
     // Without CAP_NET_ADMIN nothing else can be said of this host.
     if (trouble.fault === 'not-permitted') return { text: `unknown (${trouble.message})`, notPermitted: true };
   } else if (config.capture === 'nflog') {
-    problems.push(problemAt(undefined, 'capture: nflog needs the gate of nftables', 'write capture: auto, raw or udp'));
+    problems.push(problemAt(undefined, `capture: nflog cannot work here, ${sieve.why}`, 'write capture: auto, raw or udp'));
   }
   const trouble = await rawTrouble(config, []);
   return { text: trouble === undefined ? RAW : `${udp} (${trouble.message})`, notPermitted: false };

@@ -7,6 +7,7 @@ import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
 import { draftConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../problem.ts';
+import { backendLimits } from '../rules/backend-limits.ts';
 import { draftRuleBook } from '../rules/load.ts';
 import type { RuleBook } from '../rules/rulebook.ts';
 import { isUsable } from '../rules/warnings.ts';
@@ -59,7 +60,7 @@ async function readFiles(file: string): Promise<Files> {
     config,
     book: rules.draft,
     serverKeys: keys.secrets.map(({ publicKey }) => formatPublicLine(publicKey, 'postern')),
-    problems: [...problems, ...keys.problems, ...rules.problems],
+    problems: [...problems, ...keys.problems, ...rules.problems, ...backendLimits(config.firewall, rules.draft, 'error')],
   };
 }
 

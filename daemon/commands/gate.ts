@@ -7,8 +7,9 @@ import { keepLastGood, recallLastGood } from '../config/last-good.ts';
 import { loadConfig } from '../config/load.ts';
 import { askDaemon, NotRunning } from '../control/ask.ts';
 import { GateReport } from '../control/messages.ts';
+import { chooseFirewall } from '../firewall/choose.ts';
 import type { Firewall } from '../firewall/firewall.ts';
-import { openNftables } from '../firewall/nftables/nftables.ts';
+import { listIptables } from '../firewall/iptables/listing.ts';
 import { restoredOpenings } from '../grants/restore.ts';
 import { gateLayout, sieveFor } from '../layout.ts';
 import { readBootId } from '../ledger/open.ts';
@@ -45,13 +46,13 @@ export async function gateDownCommand(options: CommonOptions, output: Output): P
   output.out(options.json ? JSON.stringify({ state: 'down' }) : 'the gate is down: every port is as open as without Postern');
 }
 
-/** What stands in the kernel, whoever put it there: counters, openings with their time left, and the rules as nft lists them. */
+/** What stands in the kernel, whoever put it there: counters, openings with their time left, and the rules as nft or iptables-save list them. */
 export async function gateShowCommand(options: CommonOptions, output: Output): Promise<void> {
   const config = requireConfig(await loadConfig(options.config));
   await withFirewall(config, async (firewall) => {
-    const structure = await listStructure(config.table);
-    if (structure.kind === 'absent')
-      throw new CommandError(1, `there is no gate (no table inet ${config.table}): "posternd gate up" closes it`);
+    const what = firewall.name === 'iptables' ? `chains ${config.table.toUpperCase()} of iptables` : `table inet ${config.table}`;
+    const structure = firewall.name === 'iptables' ? await listIptables(config.table) : await listStructure(config.table);
+    if (structure.kind === 'absent') throw new CommandError(1, `there is no gate (no ${what}): "posternd gate up" closes it`);
     const counters = await firewall.counters();
     const openings = (await firewall.standing()).map(({ opening, remainingMs }) => ({
       kind: opening.kind,
@@ -64,7 +65,7 @@ export async function gateShowCommand(options: CommonOptions, output: Output): P
       output.out(JSON.stringify({ table: config.table, counters, openings, structure: structure.text }, null, 2));
       return;
     }
-    output.out(`the gate is up: table inet ${config.table}`);
+    output.out(`the gate is up: ${what}`);
     output.out(
       Object.entries(counters)
         .map(([name, count]) => `${name} ${count}`)
@@ -103,10 +104,11 @@ async function viaDaemonOr(config: Config, action: 'up' | 'down', direct: () => 
 }
 
 async function withFirewall(config: Config, work: (firewall: Firewall) => Promise<void>): Promise<void> {
-  if (config.firewall === 'none') throw new CommandError(2, `${config.file}: "firewall: none" has no gate: set it to auto or nftables`);
+  if (config.firewall === 'none')
+    throw new CommandError(2, `${config.file}: "firewall: none" has no gate: set it to auto, nftables or iptables`);
   requireNetAdmin('the gate');
   try {
-    const firewall = await openNftables({ table: config.table });
+    const { firewall } = await chooseFirewall(config);
     try {
       await work(firewall);
     } finally {

@@ -18,9 +18,7 @@ import { serveControl } from '../control/server.ts';
 import { Counters } from '../counters.ts';
 import type { Decision, Observer } from '../decision.ts';
 import { logDecisions } from '../decision-log.ts';
-import type { Firewall } from '../firewall/firewall.ts';
-import { openNftables } from '../firewall/nftables/nftables.ts';
-import { noFirewall } from '../firewall/none.ts';
+import { type ChosenFirewall, chooseFirewall } from '../firewall/choose.ts';
 import { HookRunner } from '../hooks/hook-runner.ts';
 import { hookUser } from '../hooks/hook-user.ts';
 import { NFLOG_PREFIX } from '../layout.ts';
@@ -32,6 +30,7 @@ import { openNotify } from '../notify.ts';
 import { selfTest } from '../open/self-test.ts';
 import { asCommandError, Postern } from '../postern.ts';
 import { formatProblem } from '../problem.ts';
+import { backendLimits } from '../rules/backend-limits.ts';
 import { readSetup } from '../setup.ts';
 import { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
@@ -82,8 +81,15 @@ export async function runCommand(options: RunOptions): Promise<void> {
     undo.push(() => ledger.close());
     for (const problem of [...setup.warnings, ...problems]) log.warn(formatProblem(problem));
 
-    const firewall = await openFirewall(config, trouble, options.ownership);
+    const gate = await chooseFirewall(config, {
+      onTrouble: trouble,
+      ...(options.ownership === undefined ? {} : { ownership: options.ownership }),
+    });
+    const { firewall } = gate;
     undo.push(() => firewall.release());
+    log.info(gate.sentence);
+    for (const shortcoming of gate.shortcomings) log.warn(shortcoming);
+    for (const limit of backendLimits(firewall.name, setup.book, 'warning')) log.warn(formatProblem(limit));
     const counters = new Counters();
     const tell = logDecisions(log, systemClock);
     const hooks = new HookRunner({ user: await hookUser(), now: systemClock.monotonic, log });
@@ -92,7 +98,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
 
     // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
     const early: { receive: Postern['receive'] } = { receive: async () => undefined };
-    const chosen = await startCaptureFor(config, firewall, (datagram) => void early.receive(datagram), trouble);
+    const chosen = await startCaptureFor(config, gate.sieve, (datagram) => void early.receive(datagram), trouble);
     const { capture } = chosen;
     undo.push(() => capture.stop());
     const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
@@ -146,21 +152,13 @@ export async function runCommand(options: RunOptions): Promise<void> {
   }
 }
 
-async function openFirewall(config: Config, onTrouble: (text: string) => void, ownership?: 'plain'): Promise<Firewall> {
-  return config.firewall === 'none' ? noFirewall() : openNftables({ table: config.table, onTrouble, ownership: ownership ?? 'auto' });
-}
-
 async function startCaptureFor(
   config: Config,
-  firewall: Firewall,
+  sieve: ChosenFirewall['sieve'],
   onDatagram: Parameters<typeof startCapture>[0]['onDatagram'],
   onTrouble: (text: string) => void,
 ): Promise<Chosen> {
   // With raw or udp wished, the gate still has its sieve: it passes knocks on and drops the rest before the socket is woken.
-  const sieve =
-    firewall.name === 'nftables'
-      ? ({ canLog: true, marks: true } as const)
-      : ({ canLog: false, why: 'without a firewall nothing logs knocks' } as const);
   return startCapture({
     wish: config.capture,
     sieve,
@@ -202,7 +200,7 @@ function keepTime(
     await postern.noteSpent();
   };
   const failed = (error: unknown) => log.error({ err: error }, 'the gate could not be looked after');
-  const verify = schedule(VERIFY_CRON, () => look().catch(failed), { name: 'verify', noOverlap: true });
+  const verify = schedule(VERIFY_CRON, () => look().catch(failed), { name: 'verify', noOverlap: true, suppressMissedWarning: true });
   // Only a turning event loop says that it is alive: a hung daemon is restarted, and the gate stays meanwhile.
   const watchdog = notify.watchdogMs === undefined ? undefined : setInterval(() => notify.tell('WATCHDOG=1'), notify.watchdogMs / 3);
   return async () => {

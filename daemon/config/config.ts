@@ -10,7 +10,7 @@ export type Config = {
   readonly port: number;
   /** Empty: all but lo. An optional one may be absent when the daemon starts. */
   readonly interfaces: readonly { readonly name: string; readonly optional: boolean }[];
-  readonly firewall: 'auto' | 'nftables' | 'none';
+  readonly firewall: 'auto' | 'nftables' | 'iptables' | 'none';
   readonly capture: 'auto' | 'nflog' | 'raw' | 'udp';
   /** As written, resolved, merged and sorted. */
   readonly protect: readonly PortRange[];
@@ -28,7 +28,7 @@ export type Config = {
   readonly state: string;
   /** Path of the control socket; its folder also takes what need not survive a reboot. */
   readonly control: string;
-  /** Name of the nftables table. */
+  /** Name of the nftables table; of the chains and sets of iptables, in capitals. */
   readonly table: string;
   /** NFLOG group to try first; the next ones follow when it is taken. */
   readonly nflogGroup: number;

@@ -61,7 +61,7 @@ export function interpretConfig(
     serverKeys: (fields.server_key ?? ['host_ed25519']).map((path) => resolve(base, path)),
     port,
     interfaces: [...new Map((fields.interfaces ?? []).map((each) => [each.name, each])).values()],
-    firewall: fields.firewall === 'iptables' ? 'auto' : (fields.firewall ?? 'auto'),
+    firewall: fields.firewall ?? 'auto',
     capture: fields.capture ?? 'auto',
     protect: protectedPorts(source, fields.protect, services, port, problems),
     services,
@@ -169,7 +169,6 @@ function refuseLater(source: YamlSource, fields: Fields<typeof CONFIG_SHAPE>, pr
   const refuse = (path: Path, what: string, cure: string): void => {
     problems.push(problemAt(source.placeOf(path), `${what} is not available in this version`, cure));
   };
-  if (fields.firewall === 'iptables') refuse(['firewall'], 'firewall: iptables', 'write nftables, auto or none');
   if (fields.log?.audit !== undefined) refuse(['log', 'audit'], 'log.audit', 'remove it');
   if (fields.metrics !== undefined) refuse(['metrics'], 'metrics', 'remove it');
 }

@@ -44,7 +44,10 @@ export const CONFIG_SHAPE = {
     .max(256)
     .optional()
     .describe('Where knocks are looked for and the gate stands (default: all but lo); wg0? may be absent when the daemon starts'),
-  firewall: z.enum(['auto', 'nftables', 'iptables', 'none']).optional().describe('auto, nftables, or none (log only)'),
+  firewall: z
+    .enum(['auto', 'nftables', 'iptables', 'none'])
+    .optional()
+    .describe('auto (nftables where the kernel has it, else iptables), nftables, iptables, or none (log only)'),
   capture: z.enum(['auto', 'nflog', 'raw', 'udp']).optional().describe('How knocks are seen: auto, nflog, raw or udp'),
   protect: z.array(portsOrName).max(4096).nullable().optional().describe('Ports that are closed unless granted'),
   services: z.record(serviceName, oneOrMore(portRange, 64)).nullable().optional().describe('Names that knocks and rules can use'),
@@ -65,7 +68,7 @@ export const CONFIG_SHAPE = {
   control: path.optional().describe('Control socket (default /run/postern/control.sock)'),
   log: z.strictObject(LOG_SHAPE).optional().describe('Logging'),
   metrics: z.strictObject(METRICS_SHAPE).optional().describe('Figures for Prometheus (a later version)'),
-  table: tableName.optional().describe('Name of the nftables table (default postern)'),
+  table: tableName.optional().describe('Name of the nftables table, and of the chains and sets of iptables (default postern)'),
   nflog_group: z.int().min(0).max(65535).optional().describe('NFLOG group to try first (default 5)'),
 } as const;
 

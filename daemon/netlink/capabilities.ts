@@ -36,12 +36,12 @@ export function clearAmbientCapabilities(): void {
 }
 
 /**
- * Starts a child with CAP_NET_ADMIN: `start` must fork before it returns, as `child_process.spawn` does. Where raising is refused (no
+ * Starts a child with CAP_NET_ADMIN, and with CAP_NET_RAW if we may (iptables opens a raw socket to ask for its sets): `start` must fork before it returns, as `child_process.spawn` does. Where raising is refused (no
  * systemd unit gave us an inheritable capability) the child's own error will say so. A child of root needs no lending.
  */
 export function lendNetAdmin<T>(start: () => T): T {
   if (process.geteuid?.() === 0) return start();
-  libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
+  for (const capability of [CAP_NET_ADMIN, CAP_NET_RAW]) libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
   try {
     return start();
   } finally {

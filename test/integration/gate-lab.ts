@@ -235,6 +235,15 @@ export async function talk(socket: Socket, line: string): Promise<boolean> {
   });
 }
 
+/** Whether the gate lets a connection go on no more: it resets it, or counts its packets and answers nothing (iptables). */
+export async function isEnded(gate: Firewall, socket: Socket): Promise<boolean> {
+  const before = (await gate.counters()).ended;
+  const echoed = talk(socket, 'still there?');
+  const counted = until(async () => (await gate.counters()).ended > before).then(() => false);
+  counted.catch(() => undefined);
+  return !(await Promise.race([echoed, counted]));
+}
+
 /** Waits until the condition holds. The condition is an event that nothing announces: a counter, a listing. */
 export async function until(condition: () => Promise<boolean> | boolean, patienceMs = PATIENCE_MS): Promise<void> {
   for (let waited = 0; !(await condition()); waited += 5) {

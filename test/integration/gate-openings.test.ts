@@ -4,13 +4,15 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import type { Firewall } from '../../daemon/firewall/firewall.ts';
-import { openNftables } from '../../daemon/firewall/nftables/nftables.ts';
+import { backendName, hasOneShots, hasSets, isNftables } from '../lab/backend.ts';
+import { openGate, roundingMs, SMALL_CAPACITY } from './gate-backend.ts';
 import {
   address,
   CLIENT,
   command,
   dial,
   echoService,
+  isEnded,
   knockAtPort,
   LAYOUT,
   type Lab,
@@ -32,7 +34,7 @@ describe('openings', () => {
   before(async () => {
     lab = openLab();
     for (const number of [22, 8443, 9000, 9005, 9010]) services.push(await echoService(number));
-    gate = await openNftables({ table: 'postern' });
+    gate = await openGate({ table: 'postern' });
     await gate.install(LAYOUT, []);
   });
   after(async () => {
@@ -80,16 +82,16 @@ describe('openings', () => {
     });
 
     test(`IPv${version}: the kernel closes on time, without anybody's help (P24)`, async () => {
-      await gate.open([timed(opening('grant', client, 'tcp/22'), 1500)]);
+      await gate.open([timed(opening('grant', client, 'tcp/22'), 2000)]);
       const opened = performance.now();
       assert.equal(await attempt(22), 'open');
       await until(async () => (await gate.standing()).length === 0);
       const stood = performance.now() - opened;
-      assert.ok(stood >= 1400 && stood < 3000, `stood for ${stood} ms`);
+      assert.ok(stood >= 1900 && stood < 3500, `stood for ${stood} ms`);
       assert.equal(await attempt(22), 'silent');
     });
 
-    test(`IPv${version}: a one-shot admits one connection, which lives on (P30d)`, async () => {
+    test(`IPv${version}: a one-shot admits one connection, which lives on (P30d)`, { skip: !hasOneShots() }, async () => {
       await gate.open([timed(opening('once', client, 'tcp/22'), 30_000)]);
       const first = await dial(lab, server, 22, client);
       assert.equal(await first.outcome, 'open');
@@ -107,7 +109,7 @@ describe('openings', () => {
         assert.equal(await outcome, 'open');
         assert.equal(await talk(socket, 'while it stands'), true);
         await gate.close([grant], false);
-        assert.equal(await talk(socket, 'after its end'), kind === 'grant', kind);
+        assert.equal(await isEnded(gate, socket), kind === 'ending', kind);
         socket.destroy();
       }
     });
@@ -140,21 +142,25 @@ describe('openings', () => {
 
   test('sets exactly the given time, longer or shorter than what stood (P25)', async () => {
     const grant = opening('grant', CLIENT[4], 'tcp/22');
+    // ipset takes 24.8 days at the most; who asked for more has it renewed.
+    const most = (ms: number): number => (roundingMs() > 0 && hasSets() ? Math.min(ms, 2_147_483_000) : ms);
     for (const ms of [30_000, 600_000, 5000, 2_592_000_000]) {
       await gate.open([timed(grant, ms)]);
       const [standing] = await gate.standing();
       const remaining = standing?.remainingMs ?? 0;
-      assert.ok(remaining <= ms && remaining > ms - 2000, `${remaining} of ${ms} ms`);
+      assert.ok(remaining <= most(ms) && remaining > most(ms) - 2000 - roundingMs(), `${remaining} of ${ms} ms`);
     }
     await gate.close([grant], false);
   });
 
-  test('500 repetitions leave one element with the last time (P25)', async () => {
-    const openings = (['grant', 'ending', 'once'] as const).map((kind) => opening(kind, CLIENT[6], 'tcp/22'));
-    for (let round = 0; round < 500; round += 1) await gate.open(openings.map((each) => timed(each, 30_000 + round)));
+  test('many repetitions leave one element with the last time (P25)', async () => {
+    const kinds = hasOneShots() ? (['ending', 'grant', 'once'] as const) : (['ending', 'grant'] as const);
+    const openings = kinds.map((kind) => opening(kind, CLIENT[6], 'tcp/22'));
+    const rounds = isNftables() ? 500 : 50;
+    for (let round = 0; round < rounds; round += 1) await gate.open(openings.map((each) => timed(each, 30_000 + round)));
     await gate.open([...openings, ...openings].map((each) => timed(each, 100_000)));
     const standing = await gate.standing();
-    assert.deepEqual(standing.map((each) => each.opening.kind).sort(), ['ending', 'grant', 'once']);
+    assert.deepEqual(standing.map((each) => each.opening.kind).sort(), kinds);
     for (const { remainingMs } of standing) assert.ok(remainingMs > 90_000);
     await gate.close(openings, false);
     assert.deepEqual(await gate.standing(), []);
@@ -187,12 +193,19 @@ describe('openings', () => {
     assert.deepEqual(await gate.standing(), []);
   });
 
-  test('a set that is full refuses the whole transaction, in plain words', async () => {
-    const many = Array.from({ length: 65_537 }, (_, at) =>
-      timed(opening('once', `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`, 'tcp/22'), 60_000),
+  test('a set that is full refuses the whole transaction, in plain words', { skip: !hasSets() }, async () => {
+    const [kind, size] = hasOneShots() ? (['once', 65_536] as const) : (['grant', SMALL_CAPACITY] as const);
+    const before = timed(opening(kind, '192.0.2.1', 'tcp/22'), 60_000);
+    await gate.open([before]);
+    const many = Array.from({ length: size + 1 }, (_, at) =>
+      timed(opening(kind, `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`, 'tcp/22'), 60_000),
     );
-    assert.throws(() => gate.open(many), /could not open: a set of the gate is full/);
-    assert.deepEqual(await gate.standing(), []);
+    await assert.rejects(async () => gate.open([...many, before]), /could not open: a set of the gate is full/);
+    assert.deepEqual(
+      (await gate.standing()).map((standing) => standing.opening),
+      [before.opening],
+    );
+    await gate.close([before.opening], false);
   });
 
   for (const version of VERSIONS) {
@@ -200,7 +213,7 @@ describe('openings', () => {
       ['a SYN lost behind the gate', 'input', 'tcp dport 22 tcp flags & (syn|ack) == syn'],
       ['a lost answer', 'output', 'tcp sport 22 tcp flags & (syn|ack) == (syn|ack)'],
     ] as const) {
-      test(`IPv${version}: a one-shot still connects after ${where} (P30a)`, async () => {
+      test(`IPv${version}: a one-shot still connects after ${where} (P30a)`, { skip: !hasOneShots() }, async () => {
         // A SYN has 60 or 80 bytes: the quota holds the first one only.
         lab.nft(`table inet loss {
           counter lost { }
@@ -219,12 +232,16 @@ describe('openings', () => {
   }
 });
 
-test('a grant ends on time although the daemon was killed with -9, and the gate stays closed (P24)', async () => {
+test('a grant ends on time although the daemon was killed with -9, and the gate stays closed (P24)', async (context) => {
   const lab = openLab();
   const service = await echoService(22);
+  context.after(() => {
+    service.close();
+    lab.close();
+  });
   const source = `
-    const { openNftables } = await import(${JSON.stringify(new URL('../../daemon/firewall/nftables/nftables.js', import.meta.url).href)});
-    const gate = await openNftables({ table: 'postern' });
+    const { openGate } = await import(${JSON.stringify(new URL('./gate-backend.js', import.meta.url).href)});
+    const gate = await openGate({ table: 'postern' }, ${JSON.stringify(backendName())});
     const { layout, openings } = JSON.parse(process.argv[1]);
     await gate.install(layout, openings.map(({ remainingMs, opening }) => ({ remainingMs, opening: { ...opening, address: { ...opening.address, bytes: Uint8Array.from(Object.values(opening.address.bytes)) } } })));
     process.stdout.write('up');
@@ -235,13 +252,13 @@ test('a grant ends on time although the daemon was killed with -9, and the gate 
   const opened = performance.now();
   child.kill('SIGKILL');
   await once(child, 'exit');
-  const gate = await openNftables({ table: 'postern' });
+  const gate = await openGate({ table: 'postern' });
+  context.after(() => gate.release());
   assert.equal(await knockAtPort(lab, gate, SERVER[4], 22, CLIENT[4]), 'open');
   assert.equal(await knockAtPort(lab, gate, SERVER[4], 22, NEIGHBOR[4]), 'silent');
-  await until(async () => (await gate.standing()).length === 0);
-  assert.ok(performance.now() - opened < 4000);
-  assert.equal(await knockAtPort(lab, gate, SERVER[4], 22, CLIENT[4]), 'silent');
-  await gate.release();
-  service.close();
-  lab.close();
+  // Rules that end by the wall clock know whole seconds, and may stand up to a second and a half longer.
+  await until(async () => (await knockAtPort(lab, gate, SERVER[4], 22, CLIENT[4])) === 'silent');
+  const stood = performance.now() - opened;
+  assert.ok(stood < 4500, `stood for ${stood} ms`);
+  assert.deepEqual(await gate.standing(), []);
 });

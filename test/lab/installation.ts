@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { firewallSetting } from './backend.ts';
 import type { Host } from './host.ts';
 import { type Running, type RunOptions, type RunResult, run } from './process.ts';
 import { removeScratch, scratchFolder } from './scratch.ts';
@@ -69,6 +70,7 @@ export class Installation {
 
   writeConfig(config: Document): void {
     const paths = {
+      ...firewallSetting(),
       server_key: join(this.folder, 'host_ed25519'),
       rules: join(this.folder, 'rules.d'),
       state: join(this.folder, 'state'),

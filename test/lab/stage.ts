@@ -1,5 +1,6 @@
 // The usual cast of an end-to-end test: a server with posternd, a client and a stranger on one switch, alice and bob with keys.
 // What a test wants different it passes; nothing here asserts.
+import { countGrants, readCounter } from './backend.ts';
 import type { Capture } from './capture.ts';
 import type { Host } from './host.ts';
 import { Installation, Knocker } from './installation.ts';
@@ -134,10 +135,9 @@ export class Stage {
     return (await this.counter('knocks')) + (await this.counter('junk'));
   }
 
-  /** A counter of the gate, as nft reads it. */
+  /** A counter of the gate, as the firewall's own tool reads it. */
   async counter(name: 'knocks' | 'junk' | 'refused' | 'ended'): Promise<number> {
-    const { stdout } = await this.server.exec(['nft', 'list', 'counter', 'inet', 'postern', name]);
-    return Number(/packets (\d+)/.exec(stdout)?.[1] ?? Number.NaN);
+    return readCounter((argv, options) => this.server.exec(argv, options), name);
   }
 
   /** What a client's connection does now: `open`, `timeout` (dropped), `refused`. */
@@ -166,17 +166,9 @@ export class Stage {
     return performance.now() - started;
   }
 
-  /** The grants that stand in the kernel: elements of the grant sets, as nft lists them. */
+  /** The grants that stand in the kernel, as the firewall's own tools list them. */
   async kernelGrants(): Promise<number> {
-    let count = 0;
-    const kinds = ['grants', 'ending', 'bound', 'boundending', 'once', 'onceending'];
-    for (const set of kinds.flatMap((kind) => [`${kind}4`, `${kind}6`])) {
-      const listed = await this.server.exec(['nft', '-j', 'list', 'set', 'inet', 'postern', set], { mayFail: true });
-      if (listed.code !== 0) continue;
-      const { nftables } = JSON.parse(listed.stdout) as { nftables: { set?: { elem?: unknown[] } }[] };
-      count += nftables.flatMap((entry) => entry.set?.elem ?? []).length;
-    }
-    return count;
+    return countGrants((argv, options) => this.server.exec(argv, options));
   }
 }
 

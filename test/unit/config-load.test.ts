@@ -84,11 +84,6 @@ const ONE_PROBLEM: readonly Case[] = [
   ['a second document', '---\nport: 5', /^2:1: a second YAML document begins here: keep one document in a file/],
   ['an open bracket', 'trusted: [', /^2:11: not valid YAML: /],
   ['the knock port protected', 'services: { k: udp/62201 }\nport: 62201', /^$/],
-  [
-    'iptables, which comes later',
-    'firewall: iptables',
-    '2:11: firewall: iptables is not available in this version: write nftables, auto or none',
-  ],
   ['the audit log, which comes later', 'log: { audit: /x }', '2:15: log.audit is not available in this version: remove it'],
   ['metrics, which come later', 'metrics: { textfile: /x }', '2:10: metrics is not available in this version: remove it'],
 ];

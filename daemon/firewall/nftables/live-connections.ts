@@ -4,6 +4,7 @@ import { endianness } from 'node:os';
 import { addressFromBytes, type IpAddress } from '../../../protocol/address.ts';
 import type { PortRange } from '../../../protocol/ports.ts';
 import { run } from '../../spawn.ts';
+import type { Opening } from '../firewall.ts';
 import type { Flow } from './sets.ts';
 
 const LITTLE = endianness() === 'LE';
@@ -50,11 +51,27 @@ function parseEndpoint(text: string): { readonly address: IpAddress; readonly po
   return { address: addressFromBytes(words), port: Number.parseInt(match[2] ?? '', 16) };
 }
 
+/** Ends this host's own TCP connections that these openings let in. What cannot be ended at once is told. */
+export async function endConnections(openings: readonly Opening[], onTrouble: (text: string) => void): Promise<void> {
+  const tcp = openings.filter(({ protocol }) => protocol === 'tcp');
+  if (tcp.length === 0) return;
+  // A range has many ports and few connections: a child for each port took six seconds for a thousand.
+  const live = new Set(
+    liveConnections([{ protocol: 'tcp', first: 0, last: 65_535 }]).map(({ peer, localPort }) => `${peer.text} ${localPort}`),
+  );
+  const peers = new Map(tcp.map((o) => [`${o.address.text} ${o.port}`, o] as const).filter(([key]) => live.has(key)));
+  for (const { address, port } of peers.values()) {
+    const trouble = await destroySockets(address, port);
+    if (trouble !== undefined)
+      onTrouble(`connections of ${address.text} to port ${port} end with their next packet, not at once: ${trouble}`);
+  }
+}
+
 /**
  * Destroys this host's TCP sockets between a peer and a local port: the peer gets a reset, the service an error. Returns what went wrong, if
  * anything: the cut in the gate stands all the same, and ends the connection with its next packet.
  */
-export async function destroySockets(peer: IpAddress, localPort: number): Promise<string | undefined> {
+async function destroySockets(peer: IpAddress, localPort: number): Promise<string | undefined> {
   const host = peer.family === 6 ? `[${peer.text}]` : peer.text;
   try {
     const { code, stderr } = await run(['ss', '-K', '-H', '-t', '-n', 'dst', host, 'and', 'sport', '=', `:${localPort}`], {

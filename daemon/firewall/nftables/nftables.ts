@@ -1,11 +1,11 @@
 // The gate as one nf_tables table, spoken to over netlink alone: no child process, no libnftables, nothing that a foreign table can crash.
 // Where the kernel can (6.9), the table belongs to our socket and outlives us (flags OWNER and PERSIST).
-import { type Firewall, FirewallError, type GateLayout, type Opening } from '../firewall.ts';
+import { type Firewall, FirewallError, type GateLayout } from '../firewall.ts';
 import { type Carried, closeRequests, type EncodedOpenings, encodeOpenings, installRequests, openRequests } from './changes.ts';
 import { type Conversation, converse, RefusedError } from './conversation.ts';
 import { firewallError, gateHeld } from './errors.ts';
 import { NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST } from './kernel.ts';
-import { destroySockets, liveConnections } from './live-connections.ts';
+import { endConnections, liveConnections } from './live-connections.ts';
 import { encodeMany, FEW_OPENINGS, inTwo } from './many-openings.ts';
 import { fingerprint, readCounters, readElements, readOpenings, readTable } from './reading.ts';
 import { addElements, deleteTable, flushSet, newTable, type Request, removeElements } from './requests.ts';
@@ -117,7 +117,7 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
         attempt('close', () => transact(conversation, closeRequests(table, openings, cut)));
       } finally {
         // Also without a gate: who is thrown out goes.
-        if (cut) await destroyAll(openings, onTrouble);
+        if (cut) await endConnections(openings, onTrouble);
       }
     },
     standing: async (kinds) => attempt('read the grants', () => readOpenings(conversation, table, kinds)),
@@ -204,21 +204,6 @@ export function canOwn(conversation: Conversation, table: string, flags = NFT_TA
     return error.at === 1;
   }
   throw new FirewallError('KERNEL', 'the kernel accepted the deletion of a table that is not there', 'report this');
-}
-
-async function destroyAll(openings: readonly Opening[], onTrouble: (text: string) => void): Promise<void> {
-  const tcp = openings.filter(({ protocol }) => protocol === 'tcp');
-  if (tcp.length === 0) return;
-  // A range has many ports and few connections: a child for each port took six seconds for a thousand.
-  const live = new Set(
-    liveConnections([{ protocol: 'tcp', first: 0, last: 65_535 }]).map(({ peer, localPort }) => `${peer.text} ${localPort}`),
-  );
-  const peers = new Map(tcp.map((o) => [`${o.address.text} ${o.port}`, o] as const).filter(([key]) => live.has(key)));
-  for (const { address, port } of peers.values()) {
-    const trouble = await destroySockets(address, port);
-    if (trouble !== undefined)
-      onTrouble(`connections of ${address.text} to port ${port} end with their next packet, not at once: ${trouble}`);
-  }
 }
 
 function transact(conversation: Conversation, requests: readonly Request[]): void {

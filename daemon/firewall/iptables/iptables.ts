@@ -1,0 +1,115 @@
+// The gate in iptables, ip6tables and ipset, for hosts where nf_tables cannot be used. The same Firewall as the nftables backend, without a sieve
+// and without one-shots; docs/decisions says what stands where and why.
+import { schedule } from 'node-cron';
+import { type Clock, systemClock } from '../../clock.ts';
+import { admitsOnce, type Firewall, FirewallError } from '../firewall.ts';
+import { endConnections } from '../nftables/live-connections.ts';
+import { IptablesGate } from './gate.ts';
+import { LONGEST_NAME, namesOf } from './names.ts';
+import { GRANT_CAPACITY } from './sets.ts';
+import { findTools, type Tools } from './tools.ts';
+import { watchMangle } from './watch.ts';
+
+export type IptablesOptions = {
+  /** The beginning of the names of all chains and sets. */
+  readonly table: string;
+  /** For the lock file of iptables-legacy, when we are not root. */
+  readonly runtimeFolder: string;
+  readonly onTrouble?: (text: string) => void;
+  readonly clock?: Clock;
+  /** How many openings of one kind and family the sets can hold. */
+  readonly capacity?: number;
+};
+
+// Tunable
+const SWEEP_CRON = '*/10 * * * * *';
+/** Node's timers overflow at 24.8 days. */
+const LONGEST_TIMER_MS = 2_000_000_000;
+
+/** node-cron would write to the terminal that a sweep is late. */
+const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined, debug: () => undefined };
+
+/** Looks what the host has; changes nothing yet. Throws FirewallError: UNUSABLE where this backend cannot run. */
+export async function openIptables(options: IptablesOptions): Promise<Firewall & { readonly tools: Tools }> {
+  const { table, runtimeFolder } = options;
+  const clock = options.clock ?? systemClock;
+  const onTrouble = options.onTrouble ?? (() => undefined);
+  if (table.length > LONGEST_NAME) {
+    throw new FirewallError('UNUSABLE', `the table name ${table} is too long for iptables`, `use at most ${LONGEST_NAME} characters`);
+  }
+  const names = namesOf(table);
+  const tools = await findTools({ names, runtimeFolder, capacity: options.capacity ?? GRANT_CAPACITY });
+  const gate = new IptablesGate(names, tools, clock, onTrouble);
+  let suspicion: (() => void) | undefined;
+  let stopWatching: (() => Promise<void>) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const report = (error: unknown): void => onTrouble(error instanceof Error ? error.message : 'the grants could not be swept');
+  const sweep = (): void => void gate.sweep().then(setTimer, report);
+  const regularly = schedule(SWEEP_CRON, () => gate.sweep().then(setTimer, report), {
+    name: 'sweep iptables',
+    noOverlap: true,
+    suppressMissedWarning: true,
+    logger: SILENT,
+    unref: true,
+  });
+
+  /** Rules end on time to the millisecond while we live. */
+  function setTimer(): void {
+    clearTimeout(timer);
+    const next = gate.nextDeadlineMs();
+    if (next !== undefined) timer = setTimeout(sweep, Math.min(LONGEST_TIMER_MS, Math.max(0, next - clock.monotonic()))).unref();
+  }
+
+  async function keepWatch(): Promise<void> {
+    await stopWatching?.();
+    stopWatching = undefined;
+    const layout = gate.layout();
+    if (suspicion !== undefined && layout !== undefined) stopWatching = watchMangle(tools.families, layout, gate, suspicion);
+  }
+
+  return {
+    tools,
+    name: 'iptables',
+    install: async (layout, openings) => {
+      const once = openings.some(({ opening }) => admitsOnce(opening.kind));
+      if (once) onTrouble('one-shot grants that stood are closed: they need nftables');
+      const rejectedBefore = gate.layout()?.refuse;
+      const result = await gate.install(layout, openings);
+      setTimer();
+      if (stopWatching === undefined || rejectedBefore !== layout.refuse) await keepWatch();
+      return result;
+    },
+    intact: () => gate.intact(),
+    watch: (onSuspicion) => {
+      suspicion = onSuspicion;
+      void keepWatch();
+    },
+    open: async (openings) => {
+      await gate.open(openings);
+      setTimer();
+    },
+    close: async (openings, cut) => {
+      try {
+        await gate.close(openings, cut);
+        setTimer();
+      } finally {
+        if (cut) await endConnections(openings, onTrouble);
+      }
+    },
+    standing: (kinds) => gate.standing(kinds),
+    // There is no sieve: each datagram that is as long as a knock is handed over, and the daemon knows which tags are good.
+    arm: async () => undefined,
+    disarm: async () => undefined,
+    disarmAll: async () => undefined,
+    counters: () => gate.counters(),
+    remove: async () => {
+      await gate.remove();
+      setTimer();
+    },
+    release: async () => {
+      clearTimeout(timer);
+      await regularly.destroy();
+      await stopWatching?.();
+    },
+  };
+}

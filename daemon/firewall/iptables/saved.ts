@@ -1,0 +1,65 @@
+// Reads what iptables-save prints, and finds in it what is ours. Pure.
+import type { GateCounters } from '../firewall.ts';
+import { readDatedRule } from './dated-rules.ts';
+import type { Entry } from './entries.ts';
+import type { Names } from './names.ts';
+
+export type SavedRule = { readonly chain: string; readonly text: string; readonly packets: number };
+export type SavedTable = { readonly name: string; readonly chains: readonly string[]; readonly rules: readonly SavedRule[] };
+
+/** One table, as `iptables-save --counters --table` prints it. */
+export function readSaved(name: string, output: string): SavedTable {
+  const lines = output.split('\n');
+  return {
+    name,
+    chains: lines.flatMap((line) => /^:(\S+) /.exec(line)?.[1] ?? []),
+    rules: lines.flatMap((line) => {
+      const match = /^\[(\d+):\d+\] -A (\S+) (.*)$/.exec(line);
+      return match === null ? [] : [{ chain: match[2] ?? '', text: (match[3] ?? '').trim(), packets: Number(match[1]) }];
+    }),
+  };
+}
+
+/** Rules in other people's chains that lead into ours. */
+export function jumpsToUs(table: SavedTable, names: Names): readonly SavedRule[] {
+  const target = new RegExp(`(?:^| )-[jg] ${names.entry}$`);
+  return table.rules.filter(({ chain, text }) => !names.isOwn(chain) && target.test(text));
+}
+
+export function ownChains(table: SavedTable, names: Names): readonly string[] {
+  return table.chains.filter(names.isOwn);
+}
+
+export function isGate(table: SavedTable, names: Names): boolean {
+  return jumpsToUs(table, names).some(({ chain }) => chain === 'PREROUTING');
+}
+
+/** The same text as long as nobody changes our chains or the ways into them; entries and counters do not count. */
+export function fingerprint(table: SavedTable, names: Names): string {
+  const own = table.rules.filter(({ chain, text }) => names.isOwn(chain) && readDatedRule(text) === undefined);
+  const jumps = jumpsToUs(table, names);
+  const lines = [...ownChains(table, names), ...[...own, ...jumps].map(({ chain, text }) => `${chain} ${text}`)];
+  return `${table.name}\n${lines.join('\n')}\n${isBypassed(table, names) ? 'bypassed' : ''}`;
+}
+
+/** Somebody accepts packets before they come to us. */
+function isBypassed(table: SavedTable, names: Names): boolean {
+  for (const { chain, text } of table.rules) {
+    if (chain !== 'PREROUTING') continue;
+    if (text.endsWith(`-j ${names.entry}`)) return false;
+    if (/-j (?:ACCEPT|RETURN)$/.test(text)) return true;
+  }
+  return false;
+}
+
+export function datedEntries(table: SavedTable, names: Names): readonly Entry[] {
+  return table.rules.flatMap(({ chain, text }) => (names.isOwn(chain) ? (readDatedRule(text) ?? []) : []));
+}
+
+export function countersOf(table: SavedTable, names: Names): GateCounters {
+  const of = (what: keyof GateCounters): number =>
+    table.rules
+      .filter(({ chain, text }) => names.isOwn(chain) && text.includes(`--comment "postern ${what}"`))
+      .reduce((sum, { packets }) => sum + packets, 0);
+  return { knocks: of('knocks'), junk: of('junk'), refused: of('refused'), ended: of('ended') };
+}

@@ -1,0 +1,189 @@
+// The programs that this backend works with: which of them this host has, what they can do here, and how they are run. They are run one at a time.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Family } from '../../../protocol/address.ts';
+import { type Finished, run } from '../../spawn.ts';
+import { FirewallError } from '../firewall.ts';
+import { notLoaded, notRun } from './errors.ts';
+import type { Names } from './names.ts';
+import type { Backing } from './ruleset.ts';
+import { readSaved, type SavedTable } from './saved.ts';
+import { createLines, setNames } from './sets.ts';
+
+/** What /proc shows only where the kernel has IPv6. */
+const IPV6_ADDRESSES = '/proc/self/net/if_inet6';
+const DEFAULT_LOCK = '/run/xtables.lock';
+// Tunable
+const TIME_LIMIT_MS = 30_000;
+/** How long to wait while another iptables holds the lock. */
+const LOCK_WAIT_S = '10';
+
+export type Variant = 'nf_tables' | 'legacy';
+
+/** One family's iptables. */
+export type FamilyTools = {
+  readonly family: Family;
+  readonly variant: Variant;
+  readonly read: (table: string) => Promise<SavedTable>;
+  /** Loads what iptables-restore --noflush takes. `doing` completes "could not …". Throws FirewallError. */
+  readonly load: (text: string, doing: string) => Promise<void>;
+};
+
+export type Tools = {
+  readonly families: readonly FamilyTools[];
+  readonly backing: Backing;
+  /** Rules can end by the wall clock. */
+  readonly matchesTime: boolean;
+  /** Names and versions, for people. */
+  readonly description: string;
+  /** What this host lacks, and what that means; empty when nothing. */
+  readonly shortcomings: readonly string[];
+  /** Those of the gate; ones that are there stay as they are. */
+  readonly createSets: () => Promise<void>;
+  /** One `ipset restore -exist`: each line is done or refused by itself. Throws FirewallError. */
+  readonly changeSets: (lines: readonly string[], doing: string) => Promise<void>;
+  /** What `ipset save` prints of these sets; nothing for those that are not there. */
+  readonly readSets: (names: readonly string[]) => Promise<string>;
+};
+
+export type ToolOptions = {
+  readonly names: Names;
+  /** Takes the lock file of iptables-legacy where the usual one is not ours to open. */
+  readonly runtimeFolder: string;
+  readonly capacity: number;
+};
+
+/** Throws FirewallError (UNUSABLE: this host cannot run the backend; NO_PERMISSION). */
+export async function findTools({ names, runtimeFolder, capacity }: ToolOptions): Promise<Tools> {
+  const env = process.geteuid?.() === 0 ? {} : { XTABLES_LOCKFILE: join(runtimeFolder, basename(DEFAULT_LOCK)) };
+  const call = (argv: readonly string[], stdin = ''): Promise<Finished> => run(argv, { stdin, timeoutMs: TIME_LIMIT_MS, env });
+  const versions: string[] = [];
+  const families: FamilyTools[] = [];
+  for (const family of existsSync(IPV6_ADDRESSES) ? ([4, 6] as const) : ([4] as const)) {
+    const program = family === 4 ? 'iptables' : 'ip6tables';
+    const version = await versionOf(program, call);
+    versions.push(version);
+    const tools = familyTools(family, program, version.includes('nf_tables') ? 'nf_tables' : 'legacy', call);
+    // Whether the table can be had at all, and by us.
+    await tools.read('mangle');
+    families.push(tools);
+  }
+  const changeSets = async (lines: readonly string[], doing: string): Promise<void> => {
+    if (lines.length === 0) return;
+    const finished = await ended(call(['ipset', 'restore', '-exist'], `${lines.join('\n')}\n`), 'ipset', doing);
+    if (finished.code !== 0) throw notLoaded(finished, 'ipset', doing);
+  };
+  const readSets = async (sets: readonly string[]): Promise<string> =>
+    (await ended(call(['ipset', '-'], sets.map((name) => `save ${name}\n`).join('')), 'ipset', 'read the grants')).stdout;
+  const noSets = await lacksSets(names, families, changeSets, call);
+  const noTime = await lacksTime(families, call);
+  return {
+    families,
+    backing: noSets === undefined ? 'sets' : 'rules',
+    matchesTime: noTime === undefined,
+    createSets: () =>
+      changeSets(
+        createLines(
+          names,
+          families.map(({ family }) => family),
+          capacity,
+        ),
+        'make the sets of the gate',
+      ),
+    description: `${[...new Set(versions)].join(', ')}${noSets === undefined ? ' with ipset' : ''}`,
+    shortcomings: shortcomings(noSets, noTime),
+    changeSets,
+    readSets: noSets === undefined ? readSets : async () => '',
+  };
+}
+
+type Call = (argv: readonly string[], stdin?: string) => Promise<Finished>;
+
+function basename(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
+
+async function versionOf(program: string, call: Call): Promise<string> {
+  const { code, stdout } = await ended(call([program, '--version']), program, 'use the iptables backend');
+  if (code !== 0) throw new FirewallError('UNUSABLE', `${program} --version ended with ${code}`, 'repair the package iptables');
+  return stdout.trim().slice(0, 60);
+}
+
+function familyTools(family: Family, program: string, variant: Variant, call: Call): FamilyTools {
+  return {
+    family,
+    variant,
+    read: async (table) => {
+      const finished = await ended(call([`${program}-save`, '--counters', '--table', table]), `${program}-save`, 'read the rules');
+      if (finished.code !== 0) throw notLoaded(finished, `${program}-save`, 'read the rules');
+      return readSaved(table, finished.stdout);
+    },
+    load: async (text, doing) => {
+      const argv = [`${program}-restore`, '--noflush', '--counters', '--wait', LOCK_WAIT_S];
+      const finished = await ended(call(argv, text), `${program}-restore`, doing);
+      if (finished.code !== 0) throw notLoaded(finished, `${program}-restore`, doing);
+    },
+  };
+}
+
+/** Undefined: sets can be made, and rules can match them. What is tried is gone when this returns. */
+async function lacksSets(
+  names: Names,
+  families: readonly FamilyTools[],
+  changeSets: Tools['changeSets'],
+  call: Call,
+): Promise<string | undefined> {
+  const trial: Names = { ...names, set: (kind, family) => `${names.set(kind, family)}-t` };
+  const kinds = families.map(({ family }) => family);
+  try {
+    await changeSets(createLines(trial, kinds, 1024), 'make sets');
+    for (const { family } of families) {
+      const why = await refusal(family, `-m set --match-set ${trial.set('grant', family)} src,dst -j RETURN`, call);
+      if (why !== undefined) return why;
+    }
+    return undefined;
+  } catch (error) {
+    if (error instanceof FirewallError) return error.message;
+    throw error;
+  } finally {
+    const left = setNames(trial).map((name) => `destroy ${name}\n`);
+    await call(['ipset', '-'], left.join('')).catch(() => undefined);
+  }
+}
+
+async function lacksTime(families: readonly FamilyTools[], call: Call): Promise<string | undefined> {
+  for (const { family } of families) {
+    const why = await refusal(family, '-m time --datestop 2037-01-01T00:00:00 -j RETURN', call);
+    if (why !== undefined) return why;
+  }
+  return undefined;
+}
+
+/** Why a rule would not be taken; it is not loaded. */
+async function refusal(family: Family, rule: string, call: Call): Promise<string | undefined> {
+  const program = family === 4 ? 'iptables-restore' : 'ip6tables-restore';
+  const { code, stderr } = await call(
+    [program, '--noflush', '--test', '--wait', LOCK_WAIT_S],
+    `*mangle\n:TRIAL - [0:0]\n-A TRIAL ${rule}\nCOMMIT\n`,
+  );
+  return code === 0 ? undefined : (stderr.split('\n').find((line) => !line.startsWith('Warning')) ?? 'it is refused').slice(0, 200);
+}
+
+function shortcomings(noSets: string | undefined, noTime: string | undefined): readonly string[] {
+  const rules = noTime === undefined ? 'rules that end by the wall clock' : 'rules that posternd takes out when their time is over';
+  const afterKill = noTime === undefined ? '' : ': after kill -9 they stand until the next start';
+  return [
+    ...(noSets === undefined ? [] : [`without ipset (${noSets}) grants are ${rules}${afterKill}`]),
+    ...(noSets === undefined && noTime !== undefined
+      ? [`iptables cannot match the time (${noTime}): after kill -9 grants for a source port stand until the next start`]
+      : []),
+  ];
+}
+
+async function ended(finished: Promise<Finished>, program: string, doing: string): Promise<Finished> {
+  try {
+    return await finished;
+  } catch (error) {
+    throw notRun(error, program, doing);
+  }
+}

@@ -1,0 +1,6 @@
+// The gate in iptables-legacy: the same suites as for nftables.
+import { useBackend } from '../lab/backend.ts';
+
+useBackend('iptables-legacy');
+await import('./gate-openings.test.ts');
+await import('./gate-layout.test.ts');
