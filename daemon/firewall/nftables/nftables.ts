@@ -44,6 +44,8 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   const onTrouble = options.onTrouble ?? (() => undefined);
   const conversation = openConversation();
   let installed: string | undefined;
+  /** The connections that were let on by our first gate (P30f). */
+  let older: ReadonlySet<string> = new Set();
   let owns: boolean | undefined;
   let suspicion: (() => void) | undefined;
   let stopWatching: (() => Promise<void>) | undefined;
@@ -90,8 +92,12 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
         return { fresh: readTable(conversation, table) === undefined, flags: flagsFor(conversation, options, owns, passing) };
       });
       const { atOnce, after } = fresh ? inTwo(openings) : { atOnce: openings, after: [] };
-      const request = (encoded: EncodedOpenings): readonly Request[] =>
-        installRequests(table, flags, layout, encoded, fresh ? liveOnes(layout) : takeOver(conversation, table));
+      const request = (encoded: EncodedOpenings): readonly Request[] => {
+        // After a flush those that conntrack knows go on by themselves. Who slipped in meanwhile gets no element that would let it in again.
+        const carried = fresh ? liveOnes(layout, installed === undefined ? undefined : older) : takeOver(conversation, table);
+        if (installed === undefined) older = new Set(VERSIONS.flatMap((version) => admittedIn(carried, version)));
+        return installRequests(table, flags, layout, encoded, carried);
+      };
       if (atOnce.length <= FEW_OPENINGS) attempt('put up the gate', () => conversation.transact(request(encodeOpenings(table, atOnce))));
       else {
         const encoded = await encodeMany(table, atOnce, sinceMs);
@@ -154,18 +160,27 @@ function flagsFor(conversation: Conversation, { table, ownership }: NftablesOpti
   return owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
 }
 
-/** P30f: connections that were there before the gate may have no conntrack entry, and would look new. */
-function liveOnes(layout: GateLayout): Carried {
-  const flows = liveConnections(layout.protect);
+/** P30f: connections that were there before the gate may have no conntrack entry, and would look new. `only`: of these, as `admittedIn` names them. */
+function liveOnes(layout: GateLayout, only: ReadonlySet<string> | undefined): Carried {
+  const flows = liveConnections(layout.protect).map((flow) => ({ version: flow.peer.family, key: admittedKeyBytes(flow) }));
+  const wanted = flows.filter(({ key }) => only?.has(hex(key)) !== false);
   return {
     elements: new Map(
       VERSIONS.map((version) => [
         admittedSet(version),
-        flows.filter(({ peer }) => peer.family === version).map((flow) => ({ key: admittedKeyBytes(flow), timeoutMs: LIVE_TIMEOUT_MS })),
+        wanted.filter((flow) => flow.version === version).map(({ key }) => ({ key, timeoutMs: LIVE_TIMEOUT_MS })),
       ]),
     ),
     counters: { knocks: 0, junk: 0, refused: 0, ended: 0 },
   };
+}
+
+function admittedIn({ elements }: Carried, version: 4 | 6): readonly string[] {
+  return (elements.get(admittedSet(version)) ?? []).map(({ key }) => hex(key));
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
 /** What the table that is replaced knows and the daemon does not: admitted and cut connections, counters. */
