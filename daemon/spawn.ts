@@ -125,6 +125,8 @@ export function runConfined(argv: readonly string[], options: ConfinedOptions): 
     ...(options.user === undefined ? {} : options.user),
   });
   const kill = (): void => {
+    // Whatever it did to its group: itself it cannot escape.
+    child.kill('SIGKILL');
     try {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     } catch {
