@@ -17,7 +17,7 @@ const say = (line: object): void => void process.stdout.write(`${JSON.stringify(
 
 try {
   const { capture, sieve, sentence } = await startCapture({
-    unmatched: 'drop',
+    unmatched: options.marks === true ? 'drop' : 'pass',
     table: 'postern',
     ...options,
     sieve: options.canLog === false ? { canLog: false, why: 'this firewall cannot log' } : { canLog: true, marks: options.marks ?? false },
