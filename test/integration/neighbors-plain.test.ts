@@ -8,7 +8,7 @@ import { Firewalld, neighborMissing } from '../lab/neighbors.ts';
 import type { Running } from '../lab/process.ts';
 import { FORBIDDEN_PORT, knockBy, PORT, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
-import { startProbing } from './neighbors-probe.ts';
+import { openMs, startProbing } from './neighbors-probe.ts';
 
 const skip = labMissing() ?? false;
 const PROGRAM = fileURLToPath(new URL('./neighbors-plain-program.js', import.meta.url));
@@ -31,12 +31,6 @@ describe('a table that nobody owns', { skip, timeout: 120_000 }, () => {
     );
   });
   after(() => stage?.close());
-
-  /** How long the door stood open for the probe in each turn: from the first to the last time that it saw it so. */
-  function openMs(lines: readonly string[]): number {
-    const times = lines.map((line) => Number(/after (\d+) ms/.exec(line)?.[1]));
-    return times.length === 0 ? 0 : Math.max(...times) - Math.min(...times);
-  }
 
   // First: a stranger who slips in by a flush (below) keeps that connection, and its source port, for a while.
   test('firewalld starts, reloads and stops beside it without touching it', { skip: neighborMissing('firewalld') ?? false }, async () => {

@@ -45,3 +45,17 @@ export async function startProbing(from: Host, address: string, ports: readonly 
     },
   };
 }
+
+/** Tries come several in a hundredth of a second: when none got in for this long, the door was shut in between. */
+const SHUT_MS = 150;
+
+/** The longest time that a door stood open by a probe's lines. */
+export function openMs(lines: readonly string[]): number {
+  const times = lines.map((line) => Number(/after (\d+) ms/.exec(line)?.[1])).toSorted((a, b) => a - b);
+  let [longest, since] = [0, times[0] ?? 0];
+  for (const [at, time] of times.entries()) {
+    if (time - (times[at - 1] ?? time) > SHUT_MS) since = time;
+    longest = Math.max(longest, time - since);
+  }
+  return longest;
+}

@@ -7,12 +7,13 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isNftables, stands } from '../lab/backend.ts';
 import type { Host } from '../lab/host.ts';
 import { labMissing } from '../lab/lab.ts';
-import { DockerLike, Firewalld, neighborMissing, rulesOfOthers, Ufw } from '../lab/neighbors.ts';
+import { allRules, DockerLike, Firewalld, neighborMissing, rulesOfOthers, Ufw } from '../lab/neighbors.ts';
 import { FAMILIES, FORBIDDEN_PORT, knockBy, PORT, profileOf, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
-import { startProbing } from './neighbors-probe.ts';
+import { openMs, startProbing } from './neighbors-probe.ts';
 
 const skip = labMissing() ?? neighborMissing('ufw', 'firewalld', 'firewall-cmd', 'dbus-daemon', 'iptables-nft-save', 'ipset') ?? false;
 const PUBLISHED = 8080;
@@ -24,6 +25,8 @@ type Neighbor = {
   readonly up: (stage: Stage, container: Host) => Promise<Handle>;
 };
 type Handle = {
+  /** It takes the rules of everybody along: a gate that nobody can own (iptables) is gone for a moment. */
+  readonly flushesAll?: boolean;
   /** What it does to its own rules in its life: each is done while somebody keeps knocking at a closed door. */
   readonly turns: Readonly<Record<string, () => Promise<unknown>>>;
   readonly down: () => Promise<void>;
@@ -62,6 +65,7 @@ const NEIGHBORS: readonly Neighbor[] = [
       await firewalld.cmd(['--permanent', `--add-port=${PORT}/tcp`]);
       await firewalld.cmd(['--reload']);
       return {
+        flushesAll: true,
         turns: {
           'firewall-cmd --reload': () => firewalld.cmd(['--reload']),
           'firewall-cmd --complete-reload': () => firewalld.cmd(['--complete-reload']),
@@ -86,6 +90,7 @@ const NEIGHBORS: readonly Neighbor[] = [
       const load = () => server.exec(['nft', '-f', file]);
       await load();
       return {
+        flushesAll: true,
         turns: {
           'systemctl reload nftables': load,
           'systemctl restart nftables': async () => {
@@ -156,7 +161,7 @@ for (const neighbor of NEIGHBORS) {
 
     test('start, knock, restart, kill, stop and removal leave its rules byte for byte as they were', async () => {
       const { postern, server } = stage;
-      const before = await rulesOfOthers(server);
+      const [before, everything] = [await rulesOfOthers(server), await allRules(server)];
       // Line by line, so that a failure shows the lines that differ.
       const unchanged = async (what: string) => assert.deepEqual((await rulesOfOthers(server)).split('\n'), before.split('\n'), what);
       await postern.start();
@@ -173,7 +178,7 @@ for (const neighbor of NEIGHBORS) {
       await unchanged('kill -9');
       await postern.posternd(['gate', 'down']);
       await unchanged('removal');
-      assert.doesNotMatch((await server.exec(['nft', 'list', 'tables'])).stdout, /postern/);
+      assert.deepEqual((await allRules(server)).split('\n'), everything.split('\n'), 'something of ours is left');
       await postern.posternd(['gate', 'up']);
       await unchanged('gate up');
       await postern.start();
@@ -197,17 +202,29 @@ for (const neighbor of NEIGHBORS) {
       const probes = await Promise.all(on.server.addresses().map((address) => startProbing(on.stranger, address, [PORT, FORBIDDEN_PORT])));
       for (const [what, turn] of Object.entries(handle.turns)) {
         const seen = probes.map((probe) => probe.tries());
+        const opened = probes.map((probe) => probe.opened().length);
         await turn();
+        if (handle.flushesAll === true && !isNftables()) {
+          await waitFor(() => stands((argv, options) => on.server.exec(argv, options)), { deadlineMs: 3_000, what: 'the gate to be back' });
+          await waitFor(
+            async () =>
+              (await Promise.all(on.server.addresses().map((address) => on.door(address, on.stranger)))).join() === 'timeout,timeout',
+          );
+          for (const [at, probe] of probes.entries())
+            assert.ok(openMs(probe.opened().slice(opened[at])) < 1_000, probe.opened().join('\n'));
+        } else for (const probe of probes) assert.deepEqual(probe.opened(), [], `a stranger got in: ${what}`);
         for (const address of on.server.addresses()) assert.match(await knockBy(on.bob, address), /open after/, what);
         // Each turn was watched: a probe that did not run proves nothing.
         for (const [at, probe] of probes.entries()) assert.ok(probe.tries() > (seen[at] ?? 0), what);
         await on.postern.posternd(['revoke', 'bob']);
       }
-      for (const probe of probes) assert.deepEqual(probe.opened(), [], 'a stranger got in');
       assert.equal(on.postern.daemon.ended, false);
       // The same eyes see a door that is open.
       await on.postern.posternd(['gate', 'down']);
-      await Promise.all(probes.map((probe) => waitFor(() => probe.opened().length > 0, { what: 'the probe to see an open door' })));
+      const shut = probes.map((probe) => probe.opened().length);
+      await Promise.all(
+        probes.map((probe, at) => waitFor(() => probe.opened().length > (shut[at] ?? 0), { what: 'the probe to see an open door' })),
+      );
       await on.postern.posternd(['gate', 'up']);
       for (const probe of probes) await probe.stop();
     });

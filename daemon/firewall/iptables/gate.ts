@@ -13,6 +13,7 @@ import {
 import { liveConnections } from '../nftables/live-connections.ts';
 import type { WallClock } from './dated-rules.ts';
 import { byKey, cutOf, type Entry, entryKey, entryOf, familyOf, LONG_MS, liveOf, openingOf } from './entries.ts';
+import { removeEmptyTable } from './leftovers.ts';
 import type { Names } from './names.ts';
 import { REJECT_TABLES } from './rejecting.ts';
 import { changeText, installText, removeText } from './restore-text.ts';
@@ -146,7 +147,9 @@ export class IptablesGate {
     return this.#inTurn(async () => {
       for (const tools of this.#tools.families) {
         const text = removeText(this.#names, await this.#readTables(tools, this.#installed?.layout));
-        if (text !== undefined) await tools.load(text, 'remove the gate');
+        if (text === undefined) continue;
+        await tools.load(text, 'remove the gate');
+        if (tools.variant === 'nf_tables') await removeEmptyTable(tools.family);
       }
       this.#installed = undefined;
       this.#rules = new Map();
