@@ -26,18 +26,20 @@ import { LedgerHeldError } from '../ledger/lock.ts';
 import { openLedger, readBootId } from '../ledger/open.ts';
 import { openLog } from '../log.ts';
 import { clearAmbientCapabilities, forbidNewPrivileges } from '../netlink/capabilities.ts';
-import { openNotify } from '../notify.ts';
+import { giveMemoryBack } from '../netlink/memory.ts';
+import { type Notify, openNotify } from '../notify.ts';
 import { selfTest } from '../open/self-test.ts';
 import { asCommandError, Postern } from '../postern.ts';
 import { formatProblem } from '../problem.ts';
 import { backendLimits } from '../rules/backend-limits.ts';
-import { readSetup } from '../setup.ts';
+import { readSetup, type Setup } from '../setup.ts';
 import { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
 import type { CommonOptions } from './options.ts';
 import { requireNetAdmin } from './require.ts';
 
 const TICK_MS = 1000;
+const EXTENSION_MS = 30_000;
 /** How often to ask whether knocks arrive. */
 const LISTEN_MS = 5000;
 /** The periodic check that the gate in the kernel is the gate we mean, beside the events that tell us at once. */
@@ -56,14 +58,17 @@ export async function runCommand(options: RunOptions): Promise<void> {
   if (first.config?.firewall !== 'none') requireNetAdmin('posternd run');
   clearAmbientCapabilities();
   forbidNewPrivileges();
-  const setup = await readSetup(options.config);
+  giveMemoryBack();
+  const notify = openNotify(process.env, process.pid);
+  const starting = stillStarting(notify);
+  // For the daemon alone: the rules of the start must not stay in memory when others are loaded.
+  let setup: Setup | undefined = await readSetup(options.config);
   const { config } = setup;
   // From here on a signal ends the daemon in order, also one that comes while it starts.
   const stopAsked = stopSignal();
   selfTest(systemClock.wall());
   const log = openLog({ level: config.log.level });
-  const notify = openNotify(process.env, process.pid);
-  const undo: (() => Promise<void> | void)[] = [() => notify.close()];
+  const undo: (() => Promise<void> | void)[] = [() => notify.close(), () => clearInterval(starting)];
   const trouble = (text: string) => log.warn(text);
   try {
     const runtimeFolder = dirname(config.control);
@@ -103,6 +108,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
     undo.push(() => capture.stop());
     const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
     hooks.adopt([...postern.grants.all(), ...postern.grants.missed()]);
+    setup = undefined;
     early.receive = (datagram) => postern.receive(datagram);
     // In this order, so that no tag is spent in vain and every knock that was let in is worked off and journaled.
     undo.push(async () => {
@@ -129,6 +135,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
     // Before everything else is let go: a trial that is stopped ends with the gate down.
     undo.push(() => trial.stop());
     log.info({ version: VERSION, gate: firewall.name, table: config.table, clients: postern.clientCount() }, `ready: ${chosen.sentence}`);
+    clearInterval(starting);
     notify.tell('READY=1');
     undo.push(() =>
       log.info(postern.gate.state() === 'up' ? 'stopping; the gate stays closed' : 'stopping; the gate is DOWN and stays so'),
@@ -150,6 +157,11 @@ export async function runCommand(options: RunOptions): Promise<void> {
     }
     log.flush();
   }
+}
+
+/** Ten thousand clients take their time on a slow host: systemd waits as long as the event loop turns, whatever TimeoutStartSec says. */
+function stillStarting(notify: Notify): NodeJS.Timeout {
+  return setInterval(() => notify.tell(`EXTEND_TIMEOUT_USEC=${EXTENSION_MS * 1000}`), EXTENSION_MS / 3).unref();
 }
 
 async function startCaptureFor(

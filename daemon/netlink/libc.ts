@@ -57,6 +57,8 @@ export type Libc = {
   readonly recvfrom: AsyncCall;
   readonly close: SyncCall;
   readonly prctl: SyncCall;
+  /** glibc alone has it. */
+  readonly mallopt: SyncCall | undefined;
   /** Where these bytes lie: for a structure that holds a pointer. Keep them referenced until the kernel has read them. */
   readonly addressOf: (bytes: Uint8Array) => bigint;
   /** errno of the call that has just returned: read it before anything else happens (koffi restores it for async callbacks). */
@@ -94,7 +96,16 @@ function loadLibc(): Libc {
     recvfrom: self.func('recvfrom', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'void *']),
     close: self.func('close', 'int', ['int']),
     prctl: self.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
+    mallopt: ifThere(() => self.func('mallopt', 'int', ['int', 'int'])),
     addressOf: (bytes) => koffi.address(bytes),
     errno: () => koffi.errno(),
   };
+}
+
+function ifThere<T>(find: () => T): T | undefined {
+  try {
+    return find();
+  } catch {
+    return undefined;
+  }
 }

@@ -6,8 +6,10 @@
 import { MAX_SLOTS, TAG_BYTES } from '../../protocol/tags.ts';
 
 const STRUCK = 0xffff_ffff;
-/** The table is at most half full. */
-const ROOM = 2;
+/** The table is at most two thirds full. */
+const PLACES_PER_TAG = 1.5;
+/** When a page must grow, by this. */
+const ROOM = 1.5;
 const LEAST_TAGS = 64;
 
 export type Owner = { readonly peerId: string; readonly slot: number };
@@ -24,10 +26,10 @@ export class TagPage {
 
   /** `capacity` is how many are expected; more find room too. */
   constructor(capacity: number) {
-    const size = 2 ** Math.ceil(Math.log2(Math.max(LEAST_TAGS, capacity) * ROOM));
-    this.#table = new Uint32Array(size);
-    this.#tags = new Uint8Array((size / ROOM) * TAG_BYTES);
-    this.#owners = new Uint32Array(size / ROOM);
+    const tags = Math.max(LEAST_TAGS, Math.ceil(capacity));
+    this.#table = new Uint32Array(2 ** Math.ceil(Math.log2(tags * PLACES_PER_TAG)));
+    this.#tags = new Uint8Array(tags * TAG_BYTES);
+    this.#owners = new Uint32Array(tags);
   }
 
   get size(): number {

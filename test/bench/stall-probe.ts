@@ -47,11 +47,13 @@ setInterval(look, TICK_MS).unref();
 process.on('message', (message: unknown) => {
   const { id } = message as { readonly id: number };
   look();
-  const rss = process.memoryUsage.rss();
+  const { rss, heapUsed, arrayBuffers } = process.memoryUsage();
   const cpu = process.cpuUsage(cpuSince);
   const report: StallReport = {
     stallsMs: worst(MOST_KEPT),
     rssMiB: rss / 2 ** 20,
+    heapMiB: heapUsed / 2 ** 20,
+    buffersMiB: arrayBuffers / 2 ** 20,
     peakMiB: Math.max(rss, peakBytes) / 2 ** 20,
     cpuMs: (cpu.user + cpu.system) / 1000,
     elapsedMs: performance.now() - sinceMs,

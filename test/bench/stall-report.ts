@@ -3,6 +3,9 @@ export type StallReport = {
   /** The longest spans for which the event loop could not turn, longest first. */
   readonly stallsMs: readonly number[];
   readonly rssMiB: number;
+  /** Used by objects, and by the buffers that hang on them. */
+  readonly heapMiB: number;
+  readonly buffersMiB: number;
   /** The most that was seen since the last report. */
   readonly peakMiB: number;
   /** Processor time of all threads of the daemon. */
