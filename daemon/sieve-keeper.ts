@@ -57,18 +57,12 @@ export class SieveKeeper {
   /** New rules: tags of those who are gone are disarmed at once, those who stay are not touched, those who came are armed. */
   replacePeers(peers: ReadonlyMap<string, Peer>): Promise<void> {
     return this.#inTurn(async () => {
-      const { tagBook, firewall } = this.#options;
+      const { tagBook } = this.#options;
       const before = this.#peers;
       this.#peers = peers;
       const gone = [...before.values()].filter((peer) => peers.get(peer.id)?.client.slots !== peer.client.slots);
-      const pace = pacing();
-      const tags: Uint8Array[] = [];
-      for (const { id } of gone) {
-        tags.push(...tagBook.erase(id));
-        await pace();
-      }
+      await this.#strike(gone);
       if (!this.#stands) return;
-      await firewall.disarm(tags);
       const came = [...peers.values()].filter((peer) => before.get(peer.id)?.client.slots !== peer.client.slots);
       for (const window of this.#presentFirst(tagBook.windows())) await this.#arm(window, came);
       await this.#refresh();
@@ -109,12 +103,32 @@ export class SieveKeeper {
     return windows.toSorted((a, b) => Math.abs(a - present) - Math.abs(b - present));
   }
 
+  /** Out of the book all of them, whatever the kernel says of some. */
+  async #strike(gone: readonly Peer[]): Promise<void> {
+    const { tagBook, firewall } = this.#options;
+    const pace = pacing();
+    let refusal: unknown;
+    let batch: Uint8Array[] = [];
+    const disarm = async (): Promise<void> => {
+      const tags = batch;
+      batch = [];
+      if (!this.#stands || refusal !== undefined || tags.length === 0) return;
+      await firewall.disarm(tags).catch((error: unknown) => {
+        refusal = error;
+      });
+    };
+    for (const { id } of gone) {
+      batch.push(...tagBook.erase(id));
+      if (batch.length >= TAGS_AT_ONCE) await disarm();
+      await pace();
+    }
+    await disarm();
+    if (refusal !== undefined) throw refusal;
+  }
+
   async #arm(window: number, peers: readonly Peer[]): Promise<void> {
     const { tagBook, ledger } = this.#options;
-    tagBook.expect(
-      window,
-      peers.reduce((sum, { client }) => sum + client.slots, 0),
-    );
+    tagBook.expect(window, peers);
     const pace = pacing();
     let batch: Uint8Array[] = [];
     for (const peer of peers) {

@@ -7,26 +7,41 @@ import { TagPage } from './tag-page.ts';
 export type TagMeaning = { readonly peerId: string; readonly window: number; readonly slot: number };
 
 export class TagBook {
-  readonly #pages = new Map<number, TagPage>();
+  readonly #pages = new Map<number, TagPage[]>();
 
   /** Windows that have a page, ascending. */
   windows(): readonly number[] {
     return [...this.#pages.keys()].sort((a, b) => a - b);
   }
 
-  /** Makes room for so many tags of a window, so that writing them never stops to find some. */
-  expect(window: number, tags: number): void {
-    this.#page(window, tags);
+  /** Makes room for the tags of these peers, those that do not stand there already, so that writing them never stops to find some. */
+  expect(window: number, peers: readonly Peer[]): void {
+    this.#makeRoom(
+      window,
+      peers.reduce((sum, { id, client }) => sum + (this.#has(window, id) ? 0 : client.slots), 0),
+    );
+  }
+
+  #makeRoom(window: number, tags: number): void {
+    const pages = this.#pages.get(window) ?? [];
+    this.#pages.set(window, pages);
+    if (tags === 0 || pages.some((page) => page.hasRoom(tags))) return;
+    // Reloads all day long must not make it grow: what was struck out whole goes.
+    this.#pages.set(window, [...pages.filter((page) => page.size > 0), new TagPage(tags)]);
   }
 
   /** Writes the tags of one peer in one window, unless they stand there; `omit` says which slots are spent. Gives back the others. */
   write(peer: Peer, window: number, omit: (slot: number) => boolean): readonly Uint8Array[] {
-    const page = this.#page(window, 0);
     const { slots } = peer.client;
-    let tags = page.of(peer.id);
+    let tags = this.#of(window, peer.id);
     if (tags?.length !== slots) {
+      for (const page of this.#pages.get(window) ?? []) page.strike(peer.id);
       tags = Array.from({ length: slots }, (_, slot) => tagOf(peer.pairing, window, slot));
-      page.write(peer.id, tags);
+      this.#makeRoom(window, slots);
+      this.#pages
+        .get(window)
+        ?.find((page) => page.hasRoom(slots))
+        ?.write(peer.id, tags);
     }
     // A spent tag stays in the book, so that its replay is called a replay and not junk.
     return tags.filter((_, slot) => !omit(slot));
@@ -34,13 +49,15 @@ export class TagBook {
 
   /** Strikes out every tag of a peer that may knock no more; gives back the tags, to be disarmed. */
   erase(peerId: string): readonly Uint8Array[] {
-    return [...this.#pages.values()].flatMap((page) => page.strike(peerId));
+    return [...this.#pages.values()].flat().flatMap((page) => page.strike(peerId));
   }
 
   find(tag: Uint8Array): TagMeaning | undefined {
-    for (const [window, page] of this.#pages) {
-      const owner = page.find(tag);
-      if (owner !== undefined) return { ...owner, window };
+    for (const [window, pages] of this.#pages) {
+      for (const page of pages) {
+        const owner = page.find(tag);
+        if (owner !== undefined) return { ...owner, window };
+      }
     }
     return undefined;
   }
@@ -50,17 +67,18 @@ export class TagBook {
   }
 
   size(): number {
-    let size = 0;
-    for (const page of this.#pages.values()) size += page.size;
-    return size;
+    return [...this.#pages.values()].flat().reduce((sum, page) => sum + page.size, 0);
   }
 
-  #page(window: number, tags: number): TagPage {
-    let page = this.#pages.get(window);
-    if (page === undefined) {
-      page = new TagPage(tags);
-      this.#pages.set(window, page);
+  #has(window: number, peerId: string): boolean {
+    return this.#pages.get(window)?.some((page) => page.has(peerId)) ?? false;
+  }
+
+  #of(window: number, peerId: string): readonly Uint8Array[] | undefined {
+    for (const page of this.#pages.get(window) ?? []) {
+      const tags = page.of(peerId);
+      if (tags !== undefined) return tags;
     }
-    return page;
+    return undefined;
   }
 }

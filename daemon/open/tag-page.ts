@@ -1,4 +1,5 @@
-// The tags of one window, packed: 640,000 of them are the daemon's largest possession. Knows tags, numbers of their owners and slots.
+// Tags of one window, packed: 640,000 of them are the daemon's largest possession. Knows tags, numbers of their owners and slots. A page never
+// grows: moving a hundred thousand tags would hold up a knock.
 //
 //   tags    16 bytes each, in the order of writing; the tags of one peer stand side by side
 //   owners  peer × 64 + slot, or STRUCK
@@ -8,25 +9,22 @@ import { MAX_SLOTS, TAG_BYTES } from '../../protocol/tags.ts';
 const STRUCK = 0xffff_ffff;
 /** The table is at most two thirds full. */
 const PLACES_PER_TAG = 1.5;
-/** When a page must grow, by this. */
-const ROOM = 1.5;
 const LEAST_TAGS = 64;
 
 export type Owner = { readonly peerId: string; readonly slot: number };
 
 export class TagPage {
-  #tags: Uint8Array;
-  #owners: Uint32Array;
-  #table: Uint32Array;
+  readonly #tags: Uint8Array;
+  readonly #owners: Uint32Array;
+  readonly #table: Uint32Array;
   #count = 0;
   #struck = 0;
-  #peers: string[] = [];
+  readonly #peers: string[] = [];
   /** Where the tags of a peer begin, and how many there are. */
-  #runs = new Map<string, { readonly from: number; readonly slots: number }>();
+  readonly #runs = new Map<string, { readonly from: number; readonly slots: number }>();
 
-  /** `capacity` is how many are expected; more find room too. */
   constructor(capacity: number) {
-    const tags = Math.max(LEAST_TAGS, Math.ceil(capacity));
+    const tags = Math.max(LEAST_TAGS, capacity);
     this.#table = new Uint32Array(2 ** Math.ceil(Math.log2(tags * PLACES_PER_TAG)));
     this.#tags = new Uint8Array(tags * TAG_BYTES);
     this.#owners = new Uint32Array(tags);
@@ -36,16 +34,23 @@ export class TagPage {
     return this.#count - this.#struck;
   }
 
+  hasRoom(tags: number): boolean {
+    return this.#count + tags <= this.#owners.length;
+  }
+
+  has(peerId: string): boolean {
+    return this.#runs.has(peerId);
+  }
+
   /** The tags of a peer that were written before, in the order of slots. They stay valid and unchanged whatever comes. */
   of(peerId: string): readonly Uint8Array[] | undefined {
     const run = this.#runs.get(peerId);
     return run === undefined ? undefined : Array.from({ length: run.slots }, (_, slot) => this.#tagAt(run.from + slot));
   }
 
-  /** Writes all tags of a peer, slot 0 first, in the place of those that it had. */
+  /** Writes all tags of a peer, slot 0 first. There must be room, and none of this peer before. */
   write(peerId: string, tags: readonly Uint8Array[]): void {
-    this.strike(peerId);
-    if (this.#count + tags.length > this.#owners.length) this.#makeRoom(tags.length);
+    if (!this.hasRoom(tags.length) || this.#runs.has(peerId)) throw new RangeError('tag page: no room, or written twice');
     const peer = this.#peers.push(peerId) - 1;
     this.#runs.set(peerId, { from: this.#count, slots: tags.length });
     for (const [slot, tag] of tags.entries()) this.#append(tag, peer * MAX_SLOTS + slot);
@@ -91,19 +96,6 @@ export class TagPage {
 
   #tagAt(at: number): Uint8Array {
     return this.#tags.subarray(at * TAG_BYTES, (at + 1) * TAG_BYTES);
-  }
-
-  /** Into larger arrays, without what was struck: reloads all day long must not make it grow. */
-  #makeRoom(more: number): void {
-    const next = new TagPage((this.size + more) * ROOM);
-    for (const peerId of this.#runs.keys()) next.write(peerId, this.of(peerId) ?? []);
-    this.#tags = next.#tags;
-    this.#owners = next.#owners;
-    this.#table = next.#table;
-    this.#count = next.#count;
-    this.#struck = 0;
-    this.#peers = next.#peers;
-    this.#runs = next.#runs;
   }
 }
 

@@ -40,7 +40,9 @@ function row(what: string, value: string, report?: StallReport): void {
       : ` stalls ${report.stallsMs
           .slice(0, 4)
           .map((ms) => ms.toFixed(0))
-          .join(' ')} ms, ${report.rssMiB.toFixed(0)} MiB (heap ${report.heapMiB.toFixed(0)}, buffers ${report.buffersMiB.toFixed(0)})`;
+          .join(
+            ' ',
+          )} ms (collector ${report.longestCollectionMs.toFixed(0)}), ${report.rssMiB.toFixed(0)} MiB (heap ${report.heapMiB.toFixed(0)}, buffers ${report.buffersMiB.toFixed(0)})`;
   process.stderr.write(`${what}: ${value}${stalls}\n`);
 }
 

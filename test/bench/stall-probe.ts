@@ -1,7 +1,7 @@
 // Preloaded into a daemon (`node --import`): measures what its event loop cannot do meanwhile, and tells it over IPC when asked.
 // It changes nothing in the daemon. A stall counts without the time for which the kernel gave the processor to others.
 import { closeSync, openSync, readSync } from 'node:fs';
-import { performance } from 'node:perf_hooks';
+import { PerformanceObserver, performance } from 'node:perf_hooks';
 import type { StallReport } from './stall-report.ts';
 
 const TICK_MS = 2;
@@ -44,6 +44,11 @@ function worst(count: number): number[] {
 
 setInterval(look, TICK_MS).unref();
 
+let longestCollectionMs = 0;
+new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) longestCollectionMs = Math.max(longestCollectionMs, duration);
+}).observe({ entryTypes: ['gc'] });
+
 process.on('message', (message: unknown) => {
   const { id } = message as { readonly id: number };
   look();
@@ -51,6 +56,7 @@ process.on('message', (message: unknown) => {
   const cpu = process.cpuUsage(cpuSince);
   const report: StallReport = {
     stallsMs: worst(MOST_KEPT),
+    longestCollectionMs,
     rssMiB: rss / 2 ** 20,
     heapMiB: heapUsed / 2 ** 20,
     buffersMiB: arrayBuffers / 2 ** 20,
@@ -60,6 +66,7 @@ process.on('message', (message: unknown) => {
   };
   process.send?.({ id, answer: report });
   stalls = [];
+  longestCollectionMs = 0;
   sinceMs = performance.now();
   cpuSince = process.cpuUsage();
   peakBytes = rss;
