@@ -1,0 +1,53 @@
+// posternd's command line as a whole: the root command and all its subcommands. It parses nothing and exits nowhere.
+import { Command } from 'commander';
+import { processOutput } from '../commands/options.ts';
+import { safeText } from '../safe-text.ts';
+import { VERSION } from '../version.ts';
+import { settleFor } from './definition.ts';
+import { defineGate } from './gate.ts';
+import { defineGrants } from './grants.ts';
+import { defineService } from './service.ts';
+
+const ROOT_HELP = `
+Examples:
+  sudo posternd init             make /etc/postern
+  sudo posternd check            is everything right?
+  sudo posternd status           who is in, and what was refused
+  sudo posternd -c /srv/second/postern.yaml status
+
+Exit codes: 0 done, 1 it did not work, 2 wrong usage or configuration, 3 not permitted.`;
+
+/** The whole command line of posternd, as it parses, helps and documents itself. */
+export function posterndProgram(): Command {
+  const root = new Command('posternd')
+    .description('Keeps protected ports closed, and opens them for a short time to clients that knock.')
+    .version(VERSION)
+    .option('-c, --config <file>', 'the configuration file, here or behind the command')
+    .exitOverride()
+    .showSuggestionAfterError()
+    // So that `posternd -c FILE status` is the same as `posternd status -c FILE`.
+    .enablePositionalOptions()
+    .configureOutput({
+      writeOut: (text) => processOutput.out(text.trimEnd()),
+      writeErr: (text) => processOutput.err(text.trimEnd()),
+      outputError: (text, put) => put(usageLine(text)),
+    })
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText('after', ROOT_HELP);
+
+  const globals = settleFor(root);
+  defineService(root, globals);
+  defineGate(root, globals);
+  defineGrants(root, globals);
+  return root;
+}
+
+/** Commander's sentence as one line of ours: what is wrong, perhaps what was meant, and what to do. */
+function usageLine(text: string): string {
+  const words = text
+    .trim()
+    .replace(/^error: /, '')
+    .replaceAll('\n', ' ')
+    .replace(/\.$/, '');
+  return `posternd: ${safeText(words)}: see "posternd --help"`;
+}
