@@ -86,8 +86,10 @@ async function chooseIptables(config: Config, why: string, onTrouble: (text: str
   const { table } = config;
   const runtimeFolder = dirname(config.control);
   const firewall = await openIptables({ table, runtimeFolder, onTrouble });
+  const legacy = firewall.tools.families.some(({ variant }) => variant === 'legacy');
+  const backend = legacy ? 'iptables legacy' : 'iptables nf_tables';
   return {
-    firewall: replacing(firewall, { backend: 'iptables', runtimeFolder, table, onTrouble }),
+    firewall: replacing(firewall, { backend, runtimeFolder, table, onTrouble }),
     sieve: { canLog: true, marks: false },
     sentence: `firewall ${firewall.tools.description}, chains ${table.toUpperCase()}: ${why}`,
     shortcomings: firewall.tools.shortcomings,

@@ -7,9 +7,13 @@ import { openIptables } from './iptables/iptables.ts';
 import { openNftables } from './nftables/nftables.ts';
 
 const NOTE = 'firewall-backend';
+const BACKENDS: readonly Backend[] = ['nftables', 'iptables nf_tables', 'iptables legacy'];
+
+/** `update-alternatives` may lead iptables to another set of rules, while ours still stand in the former. */
+export type Backend = 'nftables' | 'iptables nf_tables' | 'iptables legacy';
 
 export type Replacing = {
-  readonly backend: 'nftables' | 'iptables';
+  readonly backend: Backend;
   readonly runtimeFolder: string;
   readonly table: string;
   readonly onTrouble: (text: string) => void;
@@ -36,7 +40,7 @@ async function removeFormer({ backend, runtimeFolder, table, onTrouble }: Replac
   const former = read(runtimeFolder);
   if (former === backend || former === undefined) return true;
   try {
-    const other = former === 'iptables' ? await openIptables({ table, runtimeFolder }) : await openNftables({ table });
+    const other = await openFormer(former, backend, table, runtimeFolder);
     try {
       await other.remove();
     } finally {
@@ -50,10 +54,16 @@ async function removeFormer({ backend, runtimeFolder, table, onTrouble }: Replac
   }
 }
 
-function read(runtimeFolder: string): Replacing['backend'] | undefined {
+function openFormer(former: Backend, backend: Backend, table: string, runtimeFolder: string): Promise<Firewall> {
+  if (former === 'nftables') return openNftables({ table });
+  const flavor = former === 'iptables legacy' ? 'legacy' : 'nf_tables';
+  return openIptables({ table, runtimeFolder, ...(backend === 'nftables' ? {} : { flavor }) });
+}
+
+function read(runtimeFolder: string): Backend | undefined {
   try {
     const text = readFileSync(join(runtimeFolder, NOTE), 'latin1').trim();
-    return text === 'iptables' || text === 'nftables' ? text : undefined;
+    return BACKENDS.find((backend) => backend === text);
   } catch {
     return undefined;
   }

@@ -51,5 +51,12 @@ export function notRun(error: unknown, program: string, doing: string): Firewall
   const tool = program.startsWith('ipset') ? 'ipset' : 'iptables';
   if (error.code === 'MISSING')
     return new FirewallError('UNUSABLE', `could not ${doing}: ${program} is not installed`, `install it: apt install ${tool}`, error);
+  if (error.code === 'FAILED')
+    return new FirewallError(
+      'UNUSABLE',
+      `could not ${doing}: ${program} cannot be run (${error.message})`,
+      `install it: apt install ${tool}`,
+      error,
+    );
   return new FirewallError('FAILED', `could not ${doing}: ${error.message}`, `see whether ${tool} works by hand`, error);
 }

@@ -13,13 +13,15 @@ import {
 import { liveConnections } from '../nftables/live-connections.ts';
 import type { WallClock } from './dated-rules.ts';
 import { byKey, cutOf, type Entry, entryKey, entryOf, familyOf, LONG_MS, liveOf, openingOf } from './entries.ts';
-import { removeEmptyTable } from './leftovers.ts';
+import { Kept } from './kept.ts';
+import { absent, removeEmpty } from './leftovers.ts';
 import type { Names } from './names.ts';
-import { REJECT_TABLES } from './rejecting.ts';
+import { REJECT_HOOKS, REJECT_TABLES } from './rejecting.ts';
 import { changeText, installText, removeText } from './restore-text.ts';
-import { type Draft, entryChainLines, isRule } from './ruleset.ts';
-import { countersOf, datedEntries, fingerprint, isGate, type SavedTable } from './saved.ts';
+import { type Draft, entryChainLines } from './ruleset.ts';
+import { countersOf, datedEntries, isGate, madeBy, type SavedTable } from './saved.ts';
 import { addLine, destroyLines, hasSet, LONGEST_TIMEOUT_S, readElements, removeLine, setNames } from './sets.ts';
+import { readTables, stateOf } from './tables.ts';
 import type { FamilyTools, Tools } from './tools.ts';
 
 const NOTHING: GateCounters = { knocks: 0, junk: 0, refused: 0, ended: 0 };
@@ -33,7 +35,7 @@ const RENEW_EVERY_MS = 3600_000;
 /** ipset shows whole seconds. */
 const SET_PRECISION_MS = 1500;
 
-type Installed = { readonly layout: GateLayout; readonly fingerprint: string };
+type Installed = { readonly layout: GateLayout; readonly state: string };
 
 export class IptablesGate {
   readonly #names: Names;
@@ -42,10 +44,7 @@ export class IptablesGate {
   readonly #onTrouble: (text: string) => void;
   #queue: Promise<unknown> = Promise.resolve();
   #installed: Installed | undefined;
-  /** The entries that are rules: what the kernel shall hold. */
-  #rules = new Map<string, Entry>();
-  /** The openings that are elements of sets. Cut and live connections are known to the kernel only. */
-  #elements = new Map<string, Entry>();
+  readonly #kept: Kept;
   /** How far the wall clock was ahead when dated rules were last written. */
   #writtenAheadMs = 0;
   #renewedAtMs = 0;
@@ -55,6 +54,7 @@ export class IptablesGate {
     this.#tools = tools;
     this.#clock = clock;
     this.#onTrouble = onTrouble;
+    this.#kept = new Kept(tools.backing);
   }
 
   layout(): GateLayout | undefined {
@@ -65,13 +65,13 @@ export class IptablesGate {
     const asked = this.#clock.monotonic();
     return this.#inTurn(async () => {
       const { families } = this.#tools;
-      const before = await Promise.all(families.map((tools) => this.#readTables(tools, layout)));
+      const before = await Promise.all(families.map((tools) => this.#tables(tools, layout)));
       const mangle = before.map(([table]) => table).filter((table) => table !== undefined);
       const fresh = !mangle.some((table) => isGate(table, this.#names));
       const now = this.#clock.monotonic();
       const opened = openings.flatMap((timed) => entryFor(timed, asked) ?? []);
       const cutBack = new Set(opened.map(({ peer, protocol, port }) => entryKey(cutOf({ address: peer, protocol, port }, asked))));
-      const carried = [...mangle.flatMap((table) => datedEntries(table, this.#names)), ...this.#rules.values()].filter(
+      const carried = [...mangle.flatMap((table) => datedEntries(table, this.#names)), ...this.#kept.rules()].filter(
         (entry) => (entry.kind === 'cut' || entry.kind === 'live') && entry.deadlineMs > now && !cutBack.has(entryKey(entry)),
       );
       // P30f: connections that were there before the gate may have no conntrack entry, and would look new.
@@ -79,24 +79,22 @@ export class IptablesGate {
       const entries = byKey([...carried, ...live, ...opened]);
       this.#installed = undefined;
       if (this.#tools.backing === 'sets') await this.#fillSets(entries, cutBack, now);
-      this.#rules = new Map([...entries].filter(([, entry]) => this.#isRule(entry)));
-      this.#elements = new Map([...entries].filter(([, entry]) => this.#isElement(entry)));
+      this.#kept.replace(entries);
       this.#writtenAheadMs = this.#aheadMs();
       for (const [at, tools] of families.entries()) {
         const tables = before[at] ?? [];
+        const made = [...new Set([...tables.flatMap((table) => madeBy(table, this.#names)), ...(await makes(tools, layout))])];
         const counters = tables[0] === undefined ? NOTHING : countersOf(tables[0], this.#names);
-        await tools.load(installText(this.#draft(tools, layout, counters), tables), 'put up the gate');
+        await tools.load(installText({ ...this.#draft(tools, layout), counters, made }, tables), 'put up the gate');
       }
-      this.#installed = { layout, fingerprint: await this.#fingerprint(layout) };
+      this.#installed = { layout, state: await this.#state(layout) };
       return { fresh };
     });
   }
 
   /** Whether rules, chains and jumps are as installed, and every entry that is a rule is there. */
   intact(): Promise<boolean> {
-    return this.#inTurn(
-      async () => this.#installed !== undefined && (await this.#fingerprint(this.#installed.layout)) === this.#installed.fingerprint,
-    );
+    return this.#inTurn(async () => this.#installed !== undefined && (await this.#state(this.#installed.layout)) === this.#installed.state);
   }
 
   open(openings: readonly TimedOpening[]): Promise<void> {
@@ -146,14 +144,15 @@ export class IptablesGate {
   remove(): Promise<void> {
     return this.#inTurn(async () => {
       for (const tools of this.#tools.families) {
-        const text = removeText(this.#names, await this.#readTables(tools, this.#installed?.layout));
-        if (text === undefined) continue;
-        await tools.load(text, 'remove the gate');
-        if (tools.variant === 'nf_tables') await removeEmptyTable(tools.family);
+        const tables = await this.#tables(tools, this.#installed?.layout);
+        const text = removeText(this.#names, tables);
+        if (text !== undefined) await tools.load(text, 'remove the gate');
+        const dropping = tables.flatMap(({ name, dropping }) => dropping.map((chain) => `${name}/${chain}`));
+        const made = tables.flatMap((table) => madeBy(table, this.#names)).filter((place) => !dropping.includes(place));
+        if (made.length > 0) await removeEmpty(tools.family, made);
       }
       this.#installed = undefined;
-      this.#rules = new Map();
-      this.#elements = new Map();
+      this.#kept.replace([]);
       if (this.#tools.backing === 'sets') await this.#destroySets();
     });
   }
@@ -164,36 +163,31 @@ export class IptablesGate {
       const installed = this.#installed;
       if (installed === undefined) return;
       const now = this.#clock.monotonic();
-      const isOver = ({ deadlineMs }: Entry): boolean => deadlineMs <= now;
-      for (const [key, entry] of this.#elements) if (isOver(entry)) this.#elements.delete(key);
-      const over = [...this.#rules.values()].filter(isOver);
-      for (const entry of over) this.#rules.delete(entryKey(entry));
+      const over = this.#kept.expire(now);
       const drifted = this.#tools.matchesTime && Math.abs(this.#aheadMs() - this.#writtenAheadMs) > CLOCK_SLACK_MS;
-      await this.#writeRules(drifted ? [...over, ...this.#rules.values()] : over, 'sweep the grants');
+      await this.#writeRules(drifted ? [...over, ...this.#kept.rules()] : over, 'sweep the grants');
       if (this.#tools.backing === 'sets') await this.#renew(now);
     });
   }
 
   /** When the next rule's time is over. */
   nextDeadlineMs(): MonotonicMs | undefined {
-    let next: MonotonicMs | undefined;
-    for (const { deadlineMs } of this.#rules.values()) if (next === undefined || deadlineMs < next) next = deadlineMs;
-    return next;
+    return this.#kept.nextDeadlineMs();
   }
 
   /** In the sets and rules of the kernel, or in none of them. */
   async #change(added: readonly Entry[], removed: readonly Entry[], doing: string): Promise<void> {
     if (added.length === 0 && removed.length === 0) return;
     const now = this.#clock.monotonic();
-    const before = new Map([...removed, ...added].map((entry) => [entryKey(entry), this.#kept(entryKey(entry))]));
-    for (const entry of removed) this.#keep(entryKey(entry), undefined);
-    for (const entry of added) this.#keep(entryKey(entry), entry);
-    const touched = [...added, ...removed].filter((entry) => this.#isRule(entry));
+    const before = new Map([...removed, ...added].map((entry) => [entryKey(entry), this.#kept.get(entryKey(entry))]));
+    for (const entry of removed) this.#kept.set(entryKey(entry), undefined);
+    for (const entry of added) this.#kept.set(entryKey(entry), entry);
+    const touched = [...added, ...removed].filter((entry) => this.#kept.isRule(entry));
     try {
       await this.#tools.changeSets(this.#setLines(added, removed, now), doing);
       await this.#writeRules(touched, doing);
     } catch (error) {
-      for (const [key, entry] of before) this.#keep(key, entry);
+      for (const [key, entry] of before) this.#kept.set(key, entry);
       await this.#takeBack(added, before, touched);
       throw error;
     }
@@ -232,7 +226,7 @@ export class IptablesGate {
     this.#writtenAheadMs = this.#aheadMs();
     for (const tools of this.#tools.families) {
       if (!touched.some((entry) => familyOf(entry) === tools.family)) continue;
-      await tools.load(changeText(entryChainLines(this.#draft(tools, layout, NOTHING))), doing);
+      await tools.load(changeText(entryChainLines(this.#draft(tools, layout))), doing);
     }
   }
 
@@ -254,7 +248,7 @@ export class IptablesGate {
     if (now - this.#renewedAtMs < RENEW_EVERY_MS) return;
     this.#renewedAtMs = now;
     const capped = LONGEST_TIMEOUT_S * 1000 - 2 * RENEW_EVERY_MS;
-    const long = [...this.#elements.values()].filter(({ deadlineMs }) => deadlineMs - now > capped);
+    const long = this.#kept.elements().filter(({ deadlineMs }) => deadlineMs - now > capped);
     await this.#tools.changeSets(this.#setLines(long, [], now), 'renew long grants');
   }
 
@@ -275,47 +269,20 @@ export class IptablesGate {
     }
   }
 
-  async #fingerprint(layout: GateLayout): Promise<string> {
-    const tables = (await Promise.all(this.#tools.families.map((tools) => this.#readTables(tools, layout)))).flat();
-    const present = new Set(tables.flatMap((table) => datedEntries(table, this.#names)).map(entryKey));
-    const missing = [...this.#rules.keys()].filter((key) => !present.has(key));
-    return [...tables.map((table) => fingerprint(table, this.#names)), ...missing].join('\n');
+  async #state(layout: GateLayout): Promise<string> {
+    const tables = await Promise.all(this.#tools.families.map((tools) => this.#tables(tools, layout)));
+    return stateOf(tables.flat(), this.#names, this.#kept.rules());
   }
 
-  /** mangle first; the two others where the gate rejects, or may have rejected. */
-  async #readTables(tools: FamilyTools, layout: GateLayout | undefined): Promise<readonly SavedTable[]> {
-    const mangle = await tools.read('mangle');
-    const rejected = mangle.rules.some(({ chain, text }) => chain === this.#names.chain('REFUSE') && text.includes('-j MARK'));
-    // Reading a table makes it, in iptables-legacy: not where nobody asked for it.
-    if (!rejected && layout?.refuse !== 'reject' && this.#installed?.layout.refuse !== 'reject') return [mangle];
-    return [mangle, ...(await Promise.all(REJECT_TABLES.map((name) => tools.read(name))))];
+  #tables(tools: FamilyTools, layout: GateLayout | undefined): Promise<readonly SavedTable[]> {
+    const known = [layout, this.#installed?.layout].flatMap((each) => each?.refuse ?? []);
+    return readTables(tools, this.#names, known);
   }
 
-  #draft({ family }: FamilyTools, layout: GateLayout, counters: GateCounters): Draft {
+  #draft({ family }: FamilyTools, layout: GateLayout): Draft {
     const { backing, matchesTime } = this.#tools;
     const wall: WallClock = matchesTime ? { aheadOfMonotonicMs: this.#writtenAheadMs } : undefined;
-    return { names: this.#names, family, layout, backing, wall, entries: [...this.#rules.values()], counters };
-  }
-
-  #isRule(entry: Entry): boolean {
-    return isRule(entry, this.#tools.backing);
-  }
-
-  #isElement(entry: Entry): boolean {
-    return !this.#isRule(entry) && openingOf(entry) !== undefined;
-  }
-
-  #kept(key: string): Entry | undefined {
-    return this.#rules.get(key) ?? this.#elements.get(key);
-  }
-
-  /** Undefined: no longer. */
-  #keep(key: string, entry: Entry | undefined): void {
-    this.#rules.delete(key);
-    this.#elements.delete(key);
-    if (entry === undefined) return;
-    if (this.#isRule(entry)) this.#rules.set(key, entry);
-    else if (this.#isElement(entry)) this.#elements.set(key, entry);
+    return { names: this.#names, family, layout, backing, wall, entries: this.#kept.rules(), counters: NOTHING, made: [] };
   }
 
   #aheadMs(): number {
@@ -327,6 +294,13 @@ export class IptablesGate {
     this.#queue = turn.catch(() => undefined);
     return turn;
   }
+}
+
+/** What loading the gate will make there. */
+async function makes({ family, variant }: FamilyTools, { refuse }: GateLayout): Promise<readonly string[]> {
+  if (variant === 'legacy') return [];
+  const rejecting = REJECT_TABLES.flatMap((name) => [name, ...REJECT_HOOKS.map((hook) => `${name}/${hook}`)]);
+  return absent(family, ['mangle', 'mangle/PREROUTING', ...(refuse === 'reject' ? rejecting : [])]);
 }
 
 /** Undefined for what is over before anybody could use it, and for a one-shot. */

@@ -7,7 +7,7 @@ import { endConnections } from '../nftables/live-connections.ts';
 import { IptablesGate } from './gate.ts';
 import { LONGEST_NAME, namesOf } from './names.ts';
 import { GRANT_CAPACITY } from './sets.ts';
-import { findTools, type Tools } from './tools.ts';
+import { findTools, type Tools, type Variant } from './tools.ts';
 import { watchMangle } from './watch.ts';
 
 export type IptablesOptions = {
@@ -19,10 +19,12 @@ export type IptablesOptions = {
   readonly clock?: Clock;
   /** How many openings of one kind and family the sets can hold. */
   readonly capacity?: number;
+  /** Only to remove the rules that the other iptables of this host still has. */
+  readonly flavor?: Variant;
 };
 
 // Tunable
-const SWEEP_CRON = '*/10 * * * * *';
+const SWEEP_CRON = '*/5 * * * * *';
 /** Node's timers overflow at 24.8 days. */
 const LONGEST_TIMER_MS = 2_000_000_000;
 
@@ -38,7 +40,7 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
     throw new FirewallError('UNUSABLE', `the table name ${table} is too long for iptables`, `use at most ${LONGEST_NAME} characters`);
   }
   const names = namesOf(table);
-  const tools = await findTools({ names, runtimeFolder, capacity: options.capacity ?? GRANT_CAPACITY });
+  const tools = await findTools({ names, runtimeFolder, capacity: options.capacity ?? GRANT_CAPACITY, flavor: options.flavor });
   const gate = new IptablesGate(names, tools, clock, onTrouble);
   let suspicion: (() => void) | undefined;
   let stopWatching: (() => Promise<void>) | undefined;

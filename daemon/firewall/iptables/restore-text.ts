@@ -9,7 +9,7 @@ import { jumpsToUs, ownChains, type SavedTable } from './saved.ts';
 /** `before`: the tables as they stand; of the two for rejecting, those that were looked at. */
 export function installText(draft: Draft, before: readonly SavedTable[]): string {
   const { names, layout, family } = draft;
-  const saved = (name: string): SavedTable => before.find((table) => table.name === name) ?? { name, chains: [], rules: [] };
+  const saved = (name: string): SavedTable => before.find((table) => table.name === name) ?? { name, chains: [], rules: [], dropping: [] };
   const rejecting = layout.refuse === 'reject';
   const mangle = replaceTable(saved('mangle'), names, chainLines(draft), [`-I PREROUTING 1 -j ${names.entry}`]);
   const jumps = REJECT_HOOKS.map((hook) => `-I ${hook} 1 ${rejectJump(names)}`);

@@ -25,6 +25,8 @@ export type Draft = {
   /** Those that are rules, of both families. */
   readonly entries: readonly Entry[];
   readonly counters: GateCounters;
+  /** What the gate made that was not there before it: see leftovers.ts. */
+  readonly made: readonly string[];
 };
 
 // Fixed by SPEC.md "Packet": 192 to 448 bytes; with the UDP header and an IP header without options.
@@ -37,8 +39,9 @@ const PORTS_IN_MATCH = 15;
 
 /** The chains of the gate with their rules, each declared, which empties it first. `-c` lets the counters be given. */
 export function chainLines(draft: Draft): readonly string[] {
-  const { names } = draft;
-  const entry = entryRules(draft).map((rule) => `-A ${names.entry} ${rule}`);
+  const { names, made } = draft;
+  const note = made.length === 0 ? [] : [`-m comment --comment "postern made ${made.join(' ')}"`];
+  const entry = [...note, ...entryRules(draft)].map((rule) => `-A ${names.entry} ${rule}`);
   const chains = Object.entries(otherChains(draft)) as [Suffix, readonly string[]][];
   return [
     `:${names.entry} - [0:0]`,

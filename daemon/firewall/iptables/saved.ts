@@ -5,7 +5,13 @@ import type { Entry } from './entries.ts';
 import type { Names } from './names.ts';
 
 export type SavedRule = { readonly chain: string; readonly text: string; readonly packets: number };
-export type SavedTable = { readonly name: string; readonly chains: readonly string[]; readonly rules: readonly SavedRule[] };
+export type SavedTable = {
+  readonly name: string;
+  readonly chains: readonly string[];
+  readonly rules: readonly SavedRule[];
+  /** Base chains that drop by default. */
+  readonly dropping: readonly string[];
+};
 
 /** One table, as `iptables-save --counters --table` prints it. */
 export function readSaved(name: string, output: string): SavedTable {
@@ -13,6 +19,7 @@ export function readSaved(name: string, output: string): SavedTable {
   return {
     name,
     chains: lines.flatMap((line) => /^:(\S+) /.exec(line)?.[1] ?? []),
+    dropping: lines.flatMap((line) => /^:(\S+) DROP /.exec(line)?.[1] ?? []),
     rules: lines.flatMap((line) => {
       const match = /^\[(\d+):\d+\] -A (\S+) (.*)$/.exec(line);
       return match === null ? [] : [{ chain: match[2] ?? '', text: (match[3] ?? '').trim(), packets: Number(match[1]) }];
@@ -62,4 +69,10 @@ export function countersOf(table: SavedTable, names: Names): GateCounters {
       .filter(({ chain, text }) => names.isOwn(chain) && text.includes(`--comment "postern ${what}"`))
       .reduce((sum, { packets }) => sum + packets, 0);
   return { knocks: of('knocks'), junk: of('junk'), refused: of('refused'), ended: of('ended') };
+}
+
+/** What the gate made that was not there before it: see leftovers.ts. */
+export function madeBy(table: SavedTable, names: Names): readonly string[] {
+  const note = /--comment "postern made ([A-Za-z/ ]+)"/;
+  return table.rules.flatMap(({ chain, text }) => (chain === names.entry ? (note.exec(text)?.[1]?.split(' ') ?? []) : []));
 }

@@ -51,16 +51,18 @@ export type ToolOptions = {
   /** Takes the lock file of iptables-legacy where the usual one is not ours to open. */
   readonly runtimeFolder: string;
   readonly capacity: number;
+  /** Not what `iptables` is on this host, but the one that it was before. */
+  readonly flavor: Variant | undefined;
 };
 
 /** Throws FirewallError (UNUSABLE: this host cannot run the backend; NO_PERMISSION). */
-export async function findTools({ names, runtimeFolder, capacity }: ToolOptions): Promise<Tools> {
+export async function findTools({ names, runtimeFolder, capacity, flavor }: ToolOptions): Promise<Tools> {
   const env = process.geteuid?.() === 0 ? {} : { XTABLES_LOCKFILE: join(runtimeFolder, basename(DEFAULT_LOCK)) };
   const call = (argv: readonly string[], stdin = ''): Promise<Finished> => run(argv, { stdin, timeoutMs: TIME_LIMIT_MS, env });
   const versions: string[] = [];
   const families: FamilyTools[] = [];
   for (const family of existsSync(IPV6_ADDRESSES) ? ([4, 6] as const) : ([4] as const)) {
-    const program = family === 4 ? 'iptables' : 'ip6tables';
+    const program = programOf(family, flavor);
     const version = await versionOf(program, call);
     versions.push(version);
     const tools = familyTools(family, program, version.includes('nf_tables') ? 'nf_tables' : 'legacy', call);
@@ -75,8 +77,9 @@ export async function findTools({ names, runtimeFolder, capacity }: ToolOptions)
   };
   const readSets = async (sets: readonly string[]): Promise<string> =>
     (await ended(call(['ipset', '-'], sets.map((name) => `save ${name}\n`).join('')), 'ipset', 'read the grants')).stdout;
-  const noSets = await lacksSets(names, families, changeSets, call);
-  const noTime = await lacksTime(families, call);
+  // The sets belong to the gate that took the place of that one.
+  const noSets = flavor === undefined ? await lacksSets(names, families, changeSets, call) : 'not asked';
+  const noTime = flavor === undefined ? await lacksTime(families, call) : 'not asked';
   return {
     families,
     backing: noSets === undefined ? 'sets' : 'rules',
@@ -98,6 +101,12 @@ export async function findTools({ names, runtimeFolder, capacity }: ToolOptions)
 }
 
 type Call = (argv: readonly string[], stdin?: string) => Promise<Finished>;
+
+/** As update-alternatives knows them. */
+function programOf(family: Family, flavor: Variant | undefined): string {
+  const program = family === 4 ? 'iptables' : 'ip6tables';
+  return flavor === undefined ? program : `${program}-${flavor === 'legacy' ? 'legacy' : 'nft'}`;
+}
 
 function basename(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
@@ -166,6 +175,7 @@ async function refusal(family: Family, rule: string, call: Call): Promise<string
     [program, '--noflush', '--test', '--wait', LOCK_WAIT_S],
     `*mangle\n:TRIAL - [0:0]\n-A TRIAL ${rule}\nCOMMIT\n`,
   );
+  if (/Can't open socket to ipset/.test(stderr)) return 'CAP_NET_RAW is missing, which iptables needs to ask for sets: see docs/install.md';
   return code === 0 ? undefined : (stderr.split('\n').find((line) => !line.startsWith('Warning')) ?? 'it is refused').slice(0, 200);
 }
 

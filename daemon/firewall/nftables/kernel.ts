@@ -19,6 +19,7 @@ export const MSG = {
   delTable: (NFNL_SUBSYS_NFTABLES << 8) | 2,
   newChain: (NFNL_SUBSYS_NFTABLES << 8) | 3,
   getChain: (NFNL_SUBSYS_NFTABLES << 8) | 4,
+  delChain: (NFNL_SUBSYS_NFTABLES << 8) | 5,
   newRule: (NFNL_SUBSYS_NFTABLES << 8) | 6,
   getRule: (NFNL_SUBSYS_NFTABLES << 8) | 7,
   newSet: (NFNL_SUBSYS_NFTABLES << 8) | 9,
