@@ -5,3 +5,4 @@ useBackend('iptables-legacy');
 await import('./gate-openings.test.ts');
 await import('./gate-layout.test.ts');
 await import('./iptables-manners.test.ts');
+await import('./iptables-rights.test.ts');

@@ -4,9 +4,6 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Firewall, GateLayout } from '../../daemon/firewall/firewall.ts';
 import { openIptables } from '../../daemon/firewall/iptables/iptables.ts';
@@ -299,36 +296,4 @@ describe(`the manners of the gate in ${backendName()}`, () => {
       await own.release();
     }
   });
-
-  for (const [who, capabilities, expected] of [
-    ['with CAP_NET_ADMIN and CAP_NET_RAW, as the unit can give them', '+net_admin,+net_raw', /^standing 1$/],
-    ['with CAP_NET_ADMIN alone', '+net_admin', isLegacy ? /^NO_PERMISSION .*CAP_NET_RAW/ : /^standing 1$/],
-    ['without', '', /^NO_PERMISSION /],
-  ] as const) {
-    test(`a user that is not root, ${who}`, async () => {
-      // Rules with sets can be read only by who may ask for the sets.
-      await gate.remove();
-      const folder = mkdtempSync(join(tmpdir(), 'postern-run-'));
-      chmodSync(folder, 0o777);
-      const source = `
-        const { openIptables } = await import(${JSON.stringify(new URL('../../daemon/firewall/iptables/iptables.js', import.meta.url).href)});
-        const { layout, openings } = JSON.parse(process.argv[1]);
-        try {
-          const gate = await openIptables({ table: 'unprivileged', runtimeFolder: ${JSON.stringify(folder)} });
-          await gate.install(layout, openings);
-          console.log('standing ' + (await gate.standing()).length);
-          await gate.remove();
-          await gate.release();
-        } catch (error) { console.log(error.code + ' ' + error.message + ' ' + error.cure); process.exit(0); }`;
-      const from = { family: 4, text: CLIENT[4] };
-      const openings = [{ remainingMs: 60_000, opening: { kind: 'grant', address: from, protocol: 'tcp', port: 22, sourcePort: 0 } }];
-      const sets = capabilities === '' ? '-all' : `-all,${capabilities}`;
-      const said = command(
-        ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', `--inh-caps=${sets}`, `--ambient-caps=${sets}`, '--'],
-        ...[process.execPath, '--input-type=module', '-e', source, JSON.stringify({ layout: LAYOUT, openings })],
-      );
-      assert.match(said.trim(), expected);
-      if (isLegacy && capabilities.includes('raw')) assert.ok(existsSync(join(folder, 'xtables.lock')));
-    });
-  }
 });
