@@ -11,6 +11,7 @@ import { fingerprint, formatPublicLine } from '../protocol/openssh.ts';
 import { encodeBody, sealKnock } from '../protocol/packet.ts';
 import { acceptedWindows, tagOf } from '../protocol/tags.ts';
 import { digest, hex, NAMES, type Name, PAIRINGS, type PairingName, pairingOf, START_MS, secretOf, WINDOW } from './vectors-cast.ts';
+import { invitationVectors, refusedInvitations } from './vectors-invitations.ts';
 import { refusedKeys } from './vectors-keys.ts';
 import { malformedPackets } from './vectors-malformed.ts';
 
@@ -26,6 +27,8 @@ export function vectorsContent(): object {
     accepted_windows: windowVectors(),
     packets: PACKETS.map(packetVector),
     refused_packets: malformedPackets(),
+    invitations: invitationVectors(),
+    refused_invitations: refusedInvitations(),
   };
 }
 

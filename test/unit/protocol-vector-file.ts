@@ -52,6 +52,25 @@ export type RefusedPacket = {
   readonly packet: string;
 };
 
+export type InvitationVector = {
+  readonly name: string;
+  readonly fields: {
+    readonly flags: number;
+    readonly source: number;
+    readonly slots: number;
+    readonly port: number;
+    readonly server: string;
+    readonly seed: string | null;
+    readonly host: string;
+    readonly services: readonly {
+      readonly flags: number;
+      readonly name: string;
+      readonly ranges: readonly { readonly protocol: number; readonly first: number; readonly last: number }[];
+    }[];
+  };
+  readonly line: string;
+};
+
 export type Vectors = {
   readonly keys: {
     readonly good: readonly GoodKey[];
@@ -67,6 +86,8 @@ export type Vectors = {
   }[];
   readonly packets: readonly PacketVector[];
   readonly refused_packets: readonly RefusedPacket[];
+  readonly invitations: readonly InvitationVector[];
+  readonly refused_invitations: readonly { readonly name: string; readonly reason: string; readonly line: string }[];
 };
 
 export const VECTORS_TEXT = readFileSync(new URL('../../../protocol/vectors.json', import.meta.url), 'utf8');
