@@ -11,8 +11,7 @@ export async function interfaceProblems(config: Config): Promise<readonly Proble
   const lines = await readFile('/proc/self/net/dev', 'latin1').catch(() => '');
   const present = lines.split('\n').flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);
   const problems: Problem[] = [];
-  for (const { name, optional } of config.interfaces) {
-    const place = { file: config.file, line: 1, column: 1 };
+  for (const { name, optional, place } of config.interfaces) {
     if (!present.includes(name)) {
       const cure = didYouMean(name, present, `write "${name}?" if it may come later: the gate stands there as soon as it appears`);
       if (!optional) problems.push(problemAt(place, `there is no interface ${name}`, cure));

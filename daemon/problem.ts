@@ -17,6 +17,11 @@ export function quoted(text: string, most = 60): string {
   return `"${safeText(text, most).replaceAll('"', '\\"')}"`;
 }
 
+/** `rules.d/ops.yaml:3:5`, for a sentence about another place. */
+export function formatPlace(place: Place): string {
+  return `${safeText(place.file, 300)}:${place.line}:${place.column}`;
+}
+
 /** `rules.d/ops.yaml:3:5: unknown key "service": did you mean "services"?` */
 export function formatProblem(problem: Problem): string {
   const at = problem.place === undefined ? '' : `${safeText(problem.place.file, 400)}:${problem.place.line}:${problem.place.column}: `;

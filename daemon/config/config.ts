@@ -1,6 +1,10 @@
 // The configuration as the daemon uses it: every value checked, every name resolved, every default filled in.
 import type { Network } from '../../protocol/address.ts';
 import type { PortRange } from '../../protocol/ports.ts';
+import type { Place } from '../problem.ts';
+
+/** With the place where the configuration names it. */
+export type PlacedNetwork = Network & { readonly place?: Place };
 
 export type Config = {
   /** Absolute path of the file it came from. */
@@ -9,13 +13,13 @@ export type Config = {
   readonly serverKeys: readonly string[];
   readonly port: number;
   /** Empty: all but lo. An optional one may be absent when the daemon starts. */
-  readonly interfaces: readonly { readonly name: string; readonly optional: boolean }[];
+  readonly interfaces: readonly { readonly name: string; readonly optional: boolean; readonly place?: Place }[];
   readonly firewall: 'auto' | 'nftables' | 'iptables' | 'none';
   readonly capture: 'auto' | 'nflog' | 'raw' | 'udp';
   /** As written, resolved, merged and sorted. */
   readonly protect: readonly PortRange[];
   readonly services: ReadonlyMap<string, readonly PortRange[]>;
-  readonly trusted: readonly Network[];
+  readonly trusted: readonly PlacedNetwork[];
   readonly refuse: 'drop' | 'reject';
   readonly unmatched: 'drop' | 'pass';
   readonly networks: readonly Network[];

@@ -1,12 +1,12 @@
 // Reads postern.yaml into a Config: everything wrong is reported at once, and nothing half-right is ever handed on.
 import { dirname, resolve } from 'node:path';
-import type { Network } from '../../protocol/address.ts';
+import { contains, type Network } from '../../protocol/address.ts';
 import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
-import { inReadingOrder, type Problem, problemAt, quoted } from '../problem.ts';
-import type { Config } from './config.ts';
-import type { PortsOrName } from './fields.ts';
+import { formatPlace, inReadingOrder, type Place, type Problem, problemAt, quoted } from '../problem.ts';
+import type { Config, PlacedNetwork } from './config.ts';
+import type { Interface, PortsOrName } from './fields.ts';
 import { didYouMean } from './nearest.ts';
-import { mergeRanges, overlap, withoutContained } from './ranges.ts';
+import { coversAll, mergeRanges, overlap, withoutContained } from './ranges.ts';
 import { type Fields, isMap, readFields } from './read-fields.ts';
 import { CONFIG_SHAPE } from './schema.ts';
 import { type ServiceNames, systemServiceNames } from './service-names.ts';
@@ -60,7 +60,7 @@ export function interpretConfig(
     file,
     serverKeys: (fields.server_key ?? ['host_ed25519']).map((path) => resolve(base, path)),
     port,
-    interfaces: [...new Map((fields.interfaces ?? []).map((each) => [each.name, each])).values()],
+    interfaces: interfaceList(source, fields.interfaces ?? [], problems),
     firewall: fields.firewall ?? 'auto',
     capture: fields.capture ?? 'auto',
     protect: protectedPorts(source, fields.protect, services, port, problems),
@@ -116,7 +116,7 @@ function protectedPorts(
     }
     return [];
   }
-  const seen: { readonly name: string; readonly range: PortRange }[] = [];
+  const seen: { readonly name: string; readonly range: PortRange; readonly place: Place }[] = [];
   for (const { name, ports, at } of resolvePorts(source, entries, ['protect'], services, problems)) {
     for (const range of ports) {
       const place = source.placeOf(['protect', at]);
@@ -127,9 +127,11 @@ function protectedPorts(
       }
       const twice = seen.find((other) => overlap(other.range, range));
       if (twice !== undefined) {
-        problems.push(problemAt(place, `${name} overlaps with ${twice.name}`, 'remove one of them', 'warning'));
+        problems.push(
+          problemAt(place, `${name} overlaps with ${twice.name} at ${formatPlace(twice.place)}`, 'remove one of them', 'warning'),
+        );
       }
-      seen.push({ name, range });
+      seen.push({ name, range, place });
     }
   }
   return mergeRanges(seen.map(({ range }) => range));
@@ -140,18 +142,38 @@ function networkList(
   key: 'trusted' | 'networks',
   networks: readonly Network[],
   problems: Problem[],
-): readonly Network[] {
-  const kept = withoutContained(networks);
-  networks.forEach((network, at) => {
-    const place = source.placeOf([key, at]);
+): readonly PlacedNetwork[] {
+  const placed = networks.map((network, at) => ({ ...network, place: source.placeOf([key, at]) }));
+  const kept = withoutContained(placed);
+  for (const network of placed) {
+    const { place } = network;
     if (network.prefix === 0 && key === 'trusted') {
       problems.push(
         problemAt(place, `${network.text} trusts everybody: nothing is gated for them`, 'name the networks you mean', 'warning'),
       );
     }
-    if (!kept.includes(network)) problems.push(problemAt(place, `${network.text} is part of another network here`, 'remove it', 'warning'));
-  });
+    if (kept.includes(network)) continue;
+    const outer = kept.find((each) => each.prefix <= network.prefix && contains(each, network.address));
+    const where = outer === undefined ? 'another network here' : `${outer.text} at ${formatPlace(outer.place)}`;
+    problems.push(problemAt(place, `${network.text} is part of ${where}`, 'remove it', 'warning'));
+  }
+  const whole = kept.some(({ prefix }) => prefix === 0) ? undefined : ([4, 6] as const).find((family) => coversAll(kept, family));
+  if (key === 'trusted' && whole !== undefined) {
+    const message = `these networks together trust everybody over IPv${whole}: nothing is gated for them`;
+    problems.push(problemAt(source.placeOf([key]), message, 'name the networks you mean', 'warning'));
+  }
   return kept;
+}
+
+function interfaceList(source: YamlSource, interfaces: readonly Interface[], problems: Problem[]): Config['interfaces'] {
+  const byName = new Map<string, Config['interfaces'][number]>();
+  interfaces.forEach((each, at) => {
+    const place = source.placeOf(['interfaces', at]);
+    const first = byName.get(each.name);
+    if (first?.place === undefined) byName.set(each.name, { ...each, place });
+    else problems.push(problemAt(place, `${each.name} stands at ${formatPlace(first.place)} already`, 'remove one of them', 'warning'));
+  });
+  return [...byName.values()];
 }
 
 function controlPath(source: YamlSource, path: string, problems: Problem[]): string {

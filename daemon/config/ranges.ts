@@ -1,5 +1,5 @@
 // Merging of port ranges and networks, so that no two elements of a ruleset overlap. Pure.
-import { contains, type Network } from '../../protocol/address.ts';
+import { contains, type Family, type Network } from '../../protocol/address.ts';
 import type { PortRange } from '../../protocol/ports.ts';
 
 /** Sorted by protocol and port; ranges that overlap or touch become one. */
@@ -31,7 +31,7 @@ export function countPorts(ranges: readonly PortRange[]): number {
 }
 
 /** Without the networks that another one holds already; the order stays. */
-export function withoutContained(networks: readonly Network[]): readonly Network[] {
+export function withoutContained<T extends Network>(networks: readonly T[]): readonly T[] {
   return networks.filter(
     (inner, at) =>
       !networks.some(
@@ -39,4 +39,14 @@ export function withoutContained(networks: readonly Network[]): readonly Network
           other !== at && outer.prefix <= inner.prefix && contains(outer, inner.address) && (outer.prefix < inner.prefix || other < at),
       ),
   );
+}
+
+export function networksOverlap(a: Network, b: Network): boolean {
+  return a.prefix <= b.prefix ? contains(a, b.address) : contains(b, a.address);
+}
+
+/** Whether networks of which none holds another are a whole family together, as 0.0.0.0/1 and 128.0.0.0/1 are. */
+export function coversAll(networks: readonly Network[], family: Family): boolean {
+  // Powers of two: the sum is exact as long as it matters.
+  return networks.filter(({ address }) => address.family === family).reduce((sum, { prefix }) => sum + 2 ** -prefix, 0) >= 1;
 }

@@ -51,6 +51,11 @@ export function senselessAddress(address: IpAddress): string | undefined {
   return senseless(address, SENSELESS);
 }
 
+/** What a network is of which no address is one that somebody connects from; undefined for others. */
+export function senselessNetwork({ address, prefix }: Network): string | undefined {
+  return SENSELESS.find(({ network }) => network.prefix <= prefix && contains(network, address))?.what;
+}
+
 type Reserved = { readonly network: Network; readonly what: string };
 
 function senseless(address: IpAddress, reserved: readonly Reserved[]): string | undefined {

@@ -38,9 +38,9 @@ export async function readRules(
 }
 
 async function readOnThread(config: RulesConfig, secrets: readonly SecretKey[], known: ReadonlyMap<string, Peer>): Promise<ReadRules> {
-  const { rules, services, defaultTtlSeconds, protect } = config;
+  const { rules, services, defaultTtlSeconds, protect, trusted, maxGrants } = config;
   const order: Order = {
-    config: { rules, services, defaultTtlSeconds, protect },
+    config: { rules, services, defaultTtlSeconds, protect, trusted, maxGrants },
     seeds: secrets.map(({ seed }) => seed),
     known: new Set(known.keys()),
   };

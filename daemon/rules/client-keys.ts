@@ -3,7 +3,7 @@
 import { keyId, type PublicKey } from '../../protocol/identity.ts';
 import { fingerprint } from '../../protocol/openssh.ts';
 import { readTrustedFile } from '../config/trusted-file.ts';
-import { type Place, type Problem, problemAt } from '../problem.ts';
+import { formatPlace, type Place, type Problem, problemAt } from '../problem.ts';
 import { safeText } from '../safe-text.ts';
 import { parseAuthorizedKeys } from './authorized-keys.ts';
 import type { ClientDraft } from './read-rule-file.ts';
@@ -29,7 +29,11 @@ export async function gatherKeys(
       if (owner !== undefined) {
         const whose = owner.client === client ? 'for the same client' : `for client "${owner.client.name}"`;
         problems.push(
-          problemAt(place, `this key stands already ${whose} at ${at(owner.place)}`, 'one key belongs to one client: remove one of them'),
+          problemAt(
+            place,
+            `this key stands already ${whose} at ${formatPlace(owner.place)}`,
+            'one key belongs to one client: remove one of them',
+          ),
         );
         continue;
       }
@@ -75,7 +79,7 @@ async function fromKeysFile(
     if (owner !== undefined) {
       warn(
         where,
-        `this key is skipped: it stands already for client "${owner.client.name}" at ${at(owner.place)}`,
+        `this key is skipped: it stands already for client "${owner.client.name}" at ${formatPlace(owner.place)}`,
         'one key belongs to one client',
       );
       continue;
@@ -85,7 +89,7 @@ async function fromKeysFile(
       continue;
     }
     owners.set(id, { client, place: where });
-    keys.push(asClientKey(line.publicKey, line));
+    keys.push({ ...asClientKey(line.publicKey, line), ...(line.from === undefined ? {} : { place: where }) });
   }
   if (left > 0)
     warn(place, `${safeText(file)} holds ${left} more ssh-ed25519 keys than the ${MAX_KEYS_OF_A_FILE} that count`, 'remove old ones');
@@ -96,8 +100,4 @@ async function fromKeysFile(
 
 function asClientKey(publicKey: PublicKey, limits: Pick<ClientKey, 'expiresAtMs' | 'from'>): ClientKey {
   return { publicKey, fingerprint: fingerprint(publicKey), expiresAtMs: limits.expiresAtMs, from: limits.from };
-}
-
-function at(place: Place): string {
-  return `${safeText(place.file, 300)}:${place.line}:${place.column}`;
 }

@@ -4,8 +4,7 @@ import { systemClock } from '../clock.ts';
 import type { Config } from '../config/config.ts';
 import { didYouMean } from '../config/nearest.ts';
 import { readPresharedKey } from '../config/preshared-key.ts';
-import { inReadingOrder, type Place, type Problem, problemAt } from '../problem.ts';
-import { safeText } from '../safe-text.ts';
+import { formatPlace, inReadingOrder, type Problem, problemAt } from '../problem.ts';
 import { rememberingJudge } from './check-hooks.ts';
 import { gatherKeys } from './client-keys.ts';
 import { type ClientDraft, type RuleFileDraft, readRuleFile } from './read-rule-file.ts';
@@ -15,7 +14,7 @@ import { ruleWarnings } from './warnings.ts';
 
 export type LoadedRules = { readonly book?: RuleBook; readonly problems: readonly Problem[] };
 
-export type RulesConfig = Pick<Config, 'rules' | 'services' | 'defaultTtlSeconds' | 'protect'>;
+export type RulesConfig = Pick<Config, 'rules' | 'services' | 'defaultTtlSeconds' | 'protect' | 'trusted' | 'maxGrants'>;
 
 /** The rules, if nothing is wrong with them; warnings do not count as wrong. */
 export async function loadRuleBook(config: RulesConfig, now: UnixMs = systemClock.wall()): Promise<LoadedRules> {
@@ -62,7 +61,7 @@ function clientsByName(files: readonly RuleFileDraft[], problems: Problem[]): Re
     const first = clients.get(client.name);
     if (first === undefined) clients.set(client.name, client);
     else {
-      const message = `the client "${client.name}" is defined already at ${at(first.place)}`;
+      const message = `the client "${client.name}" is defined already at ${formatPlace(first.place)}`;
       problems.push(problemAt(client.place, message, `write "- ref: ${client.name}" here, or choose another name`));
     }
   }
@@ -110,8 +109,4 @@ async function presharedKeys(client: ClientDraft, problems: Problem[]): Promise<
     } else keys.push(key.value);
   }
   return keys;
-}
-
-function at(place: Place): string {
-  return `${safeText(place.file, 300)}:${place.line}:${place.column}`;
 }

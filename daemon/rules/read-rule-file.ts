@@ -3,16 +3,18 @@
 // Ten thousand clients take seconds to check: it lets the event loop run in between, so that a reload delays no knock.
 import { dirname, resolve } from 'node:path';
 import { setImmediate as pause } from 'node:timers/promises';
-import type { Network } from '../../protocol/address.ts';
+import { contains, type Network } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import type { PublicKey } from '../../protocol/identity.ts';
+import type { PortRange } from '../../protocol/ports.ts';
 import type { Config } from '../config/config.ts';
 import { resolvePorts } from '../config/load.ts';
-import { countPorts, withoutContained } from '../config/ranges.ts';
+import { countPorts, overlap, withoutContained } from '../config/ranges.ts';
 import { type Fields, isMap, readFields, valueAt } from '../config/read-fields.ts';
 import type { Path, YamlSource } from '../config/yaml-source.ts';
 import type { Hook } from '../hooks/hook.ts';
-import { type Place, type Problem, problemAt } from '../problem.ts';
+import { senselessNetwork } from '../policy/settle.ts';
+import { formatPlace, type Place, type Problem, problemAt } from '../problem.ts';
 import { checkHooks, type Judge } from './check-hooks.ts';
 import { MAX_PORTS_AT_ONCE } from './limits.ts';
 import type { RuleFile } from './rule-files.ts';
@@ -128,6 +130,7 @@ function readAllow(
   if (isMap(data) && !Object.hasOwn(data, 'services'))
     problems.push(problemAt(place, 'this entry names no services', 'add services: [ssh]'));
   const services = resolvePorts(source, fields.services ?? [], [...here, 'services'], config.services, problems);
+  repeatedServices(source, here, services, problems);
   const { ttlSeconds, maxTtlSeconds } = lifetimes(source, here, fields, config.defaultTtlSeconds, problems);
   const byDefault = fields.default ?? true;
   if (byDefault && countPorts(services.flatMap(({ ports }) => ports)) > MAX_PORTS_AT_ONCE) {
@@ -176,12 +179,35 @@ function lifetimes(
 
 function networks(source: YamlSource, here: Path, from: readonly Network[], problems: Problem[]): readonly Network[] {
   const kept = withoutContained(from);
-  from.forEach((network, at) => {
-    if (kept.includes(network)) return;
-    const place = source.placeOf([...here, 'from', at]);
-    problems.push(problemAt(place, `${network.text} is part of another network here`, 'remove it', 'warning'));
-  });
+  const placeOf = (network: Network): Place => source.placeOf([...here, 'from', from.indexOf(network)]);
+  for (const network of from) {
+    const senseless = senselessNetwork(network);
+    if (senseless !== undefined) {
+      const message = `no knock is taken from ${network.text} (${senseless})`;
+      problems.push(problemAt(placeOf(network), message, 'name networks that clients come from', 'warning'));
+    }
+    if (kept.includes(network)) continue;
+    const outer = kept.find((each) => each.prefix <= network.prefix && contains(each, network.address));
+    const where = outer === undefined ? 'another network here' : `${outer.text} at ${formatPlace(placeOf(outer))}`;
+    problems.push(problemAt(placeOf(network), `${network.text} is part of ${where}`, 'remove it', 'warning'));
+  }
   return kept;
+}
+
+/** Two names for one port, or a port within a range: harmless, and most likely a slip. */
+function repeatedServices(
+  source: YamlSource,
+  here: Path,
+  services: readonly { readonly name: string; readonly ports: readonly PortRange[]; readonly at: number }[],
+  problems: Problem[],
+): void {
+  const placeOf = (at: number): Place => source.placeOf([...here, 'services', at]);
+  services.forEach((service, index) => {
+    const first = services.slice(0, index).find((other) => other.ports.some((a) => service.ports.some((b) => overlap(a, b))));
+    if (first === undefined) return;
+    const message = `${service.name} overlaps with ${first.name} at ${formatPlace(placeOf(first.at))}`;
+    problems.push(problemAt(placeOf(service.at), message, 'remove one of them', 'warning'));
+  });
 }
 
 function timeWindow(source: YamlSource, here: Path, fields: AllowFields, problems: Problem[]): TimeWindow | undefined {

@@ -15,6 +15,8 @@ export type ClientKey = {
   readonly expiresAtMs: UnixMs | undefined;
   /** From the keys_file's `from=`; undefined: anywhere. */
   readonly from: readonly Network[] | undefined;
+  /** Where that `from=` stands. */
+  readonly place?: Place;
 };
 
 export type Client = {

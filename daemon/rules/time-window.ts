@@ -14,6 +14,7 @@ export type TimeWindow = {
 const MINUTE_MS = 60_000;
 const HOUR_MINUTES = 60;
 const DAY_MINUTES = 1440;
+const QUARTER_MS = 15 * MINUTE_MS;
 
 // Tunable
 /**
@@ -22,6 +23,8 @@ const DAY_MINUTES = 1440;
  */
 const MOST_STEPS = 1000;
 const PATTERNS_KEPT = 1000;
+/** A month. */
+const QUARTERS_AHEAD = 31 * 96;
 
 /** When the window that holds at `now` ends, at most `until`; undefined when none holds at `now`. */
 export function windowEnd(window: TimeWindow, now: UnixMs, until: UnixMs): UnixMs | undefined {
@@ -35,6 +38,22 @@ export function windowEnd(window: TimeWindow, now: UnixMs, until: UnixMs): UnixM
   }
   if (at === start) return undefined;
   return unixMs(Math.min(at, until));
+}
+
+/** Whether the window holds in any minute from `now` to `until`, at most a month ahead. Looks at each quarter of an hour: 30 ms at worst. */
+export function holdsWithin(window: TimeWindow, now: UnixMs, until: UnixMs): boolean {
+  const last = Math.min(until, now + QUARTERS_AHEAD * QUARTER_MS);
+  return window.cron.some((cron) => {
+    const pattern = patternOf(cron, window.timezone);
+    // No zone's hour begins within a quarter of an hour: where the hour does not match, none of its minutes does.
+    const hours = patternOf(cron.trim().replace(/^\S+/, '*'), window.timezone);
+    for (let quarter = Math.floor(now / QUARTER_MS) * QUARTER_MS; quarter < last; quarter += QUARTER_MS) {
+      if (!hours.holdsIn(quarter)) continue;
+      for (let at = Math.max(quarter, Math.floor(now / MINUTE_MS) * MINUTE_MS); at < Math.min(quarter + QUARTER_MS, last); at += MINUTE_MS)
+        if (pattern.holdsIn(at)) return true;
+    }
+    return false;
+  });
 }
 
 /** `wholeHours`: no minute is left out of any hour. `wholeDays`: and no hour of any day. */

@@ -15,7 +15,7 @@ const SYSTEM = parseServices('ssh 22/tcp # SSH\nhttps 443/tcp\nhttps 443/udp\ndo
 function interpret(text: string | Uint8Array) {
   const bytes = typeof text === 'string' ? Buffer.from(text) : text;
   const { draft, problems } = interpretConfig(readYaml('/etc/postern/c.yaml', bytes), '/etc/postern/c.yaml', SYSTEM);
-  return { draft, lines: problems.map((problem) => formatProblem(problem).replace('/etc/postern/c.yaml:', '')) };
+  return { draft, lines: problems.map((problem) => formatProblem(problem).replaceAll('/etc/postern/c.yaml:', '')) };
 }
 
 /** `protect` stands in line 1, so that it is not warned about. */
@@ -207,7 +207,7 @@ describe('postern.yaml: what it means', () => {
   it('protected ranges are sorted and merged, and an overlap is mentioned', () => {
     const { draft, lines } = interpret('protect: [tcp/9005-9020, tcp/80, tcp/9000-9010, udp/80, tcp/81]');
     assert.deepEqual(draft?.protect.map(formatPortRange), ['tcp/80-81', 'tcp/9000-9020', 'udp/80']);
-    assert.deepEqual(lines, ['1:34: warning: tcp/9000-9010 overlaps with tcp/9005-9020: remove one of them']);
+    assert.deepEqual(lines, ['1:34: warning: tcp/9000-9010 overlaps with tcp/9005-9020 at 1:11: remove one of them']);
   });
 
   it('a network within another is left out, as ranges in a ruleset must not overlap', () => {
@@ -216,8 +216,36 @@ describe('postern.yaml: what it means', () => {
       draft?.trusted.map(({ text }) => text),
       ['10.0.0.0/8', 'fd00::/8'],
     );
-    assert.equal(lines.length, 2);
+    assert.deepEqual(lines, [
+      '2:11: warning: 10.1.0.0/16 is part of 10.0.0.0/8 at 2:24: remove it',
+      '2:36: warning: 10.0.0.0/8 is part of 10.0.0.0/8 at 2:24: remove it',
+    ]);
     assert.match(interpret('protect: [ssh]\ntrusted: [0.0.0.0/0]').lines[0] ?? '', /^2:11: warning: 0\.0\.0\.0\/0 trusts everybody/);
+  });
+
+  it('trusted networks that are everybody together are mentioned, as one /0 is', () => {
+    for (const [family, networks] of [
+      ['IPv4', '0.0.0.0/1, 128.0.0.0/1'],
+      ['IPv4', '0.0.0.0/2, 64.0.0.0/2, 128.0.0.0/1, 10.0.0.0/8, fd00::/8'],
+      ['IPv6', '"::/1", "8000::/1", 10.0.0.0/8'],
+    ] as const) {
+      const { lines } = interpret(`protect: [ssh]\ntrusted: [${networks}]`);
+      const [everybody] = lines.filter((each) => each.includes('trust everybody'));
+      assert.match(everybody ?? '', new RegExp(`^2:10: warning: these networks together trust everybody over ${family}`), lines.join('\n'));
+    }
+    assert.deepEqual(interpret('protect: [ssh]\ntrusted: [0.0.0.0/1, 128.0.0.0/2, "fd00::/8"]').lines, []);
+  });
+
+  it('an interface that stands twice is mentioned, and taken once', () => {
+    const { draft, lines } = interpret('protect: [ssh]\ninterfaces: [eth0, wg0?, eth0]');
+    assert.deepEqual(
+      draft?.interfaces.map(({ name, optional }) => [name, optional]),
+      [
+        ['eth0', false],
+        ['wg0', true],
+      ],
+    );
+    assert.deepEqual(lines, ['2:26: warning: eth0 stands at 2:14 already: remove one of them']);
   });
 
   it('nothing protected is a warning', () => {

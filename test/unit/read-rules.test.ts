@@ -77,7 +77,14 @@ function folder(test: TestContext, files: Readonly<Record<string, string>>): str
 }
 
 function configFor(rules: string) {
-  return { rules, services: new Map([['ssh', [range('tcp/22')]]]), defaultTtlSeconds: 30, protect: [range('tcp/22'), range('tcp/8443')] };
+  return {
+    rules,
+    services: new Map([['ssh', [range('tcp/22')]]]),
+    defaultTtlSeconds: 30,
+    protect: [range('tcp/22'), range('tcp/8443')],
+    trusted: [],
+    maxGrants: 32,
+  };
 }
 
 describe('rules read on a thread', () => {

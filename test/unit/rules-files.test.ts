@@ -82,7 +82,8 @@ describe('the folder of rules', () => {
   });
   afterEach(() => rmSync(join(folder, '..'), { recursive: true }));
 
-  const load = () => loadRuleBook({ rules: folder, services: new Map(), defaultTtlSeconds: 30, protect: [] }, NOW);
+  const load = () =>
+    loadRuleBook({ rules: folder, services: new Map(), defaultTtlSeconds: 30, protect: [], trusted: [], maxGrants: 32 }, NOW);
 
   it('as it should be', async () => {
     assert.equal((await load()).book?.clients.length, 1);

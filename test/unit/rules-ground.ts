@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { formatProblem } from '../../daemon/problem.ts';
-import { loadRuleBook } from '../../daemon/rules/load.ts';
+import { loadRuleBook, type RulesConfig } from '../../daemon/rules/load.ts';
 import type { RuleBook } from '../../daemon/rules/rulebook.ts';
 import { type UnixMs, unixMs } from '../../protocol/brand.ts';
 import { secretFromSeed } from '../../protocol/identity.ts';
@@ -25,6 +25,7 @@ export async function load(
   files: Readonly<Record<string, string>>,
   protect: readonly string[] = ['tcp/22', 'tcp/8443'],
   now: UnixMs = NOW,
+  more: Partial<Pick<RulesConfig, 'trusted' | 'maxGrants'>> = {},
 ): Promise<Loaded> {
   const root = mkdtempSync(join(tmpdir(), 'postern-rules-'));
   try {
@@ -39,7 +40,10 @@ export async function load(
       ['ssh', [range('tcp/22')]],
       ['admin', [range('tcp/8443')]],
     ]);
-    const { book, problems } = await loadRuleBook({ rules, services, defaultTtlSeconds: 30, protect: protect.map(range) }, now);
+    const { book, problems } = await loadRuleBook(
+      { rules, services, defaultTtlSeconds: 30, protect: protect.map(range), trusted: [], maxGrants: 32, ...more },
+      now,
+    );
     return { book, lines: problems.map((problem) => formatProblem(problem).replaceAll(`${rules}/`, '').replaceAll(root, '')) };
   } finally {
     rmSync(root, { recursive: true });
