@@ -1,6 +1,7 @@
 // `knock close`: sends a close, and again while the door still lets connections in. A closed door is silent, so the check can only try.
 import type { IpAddress } from '../protocol/address.ts';
 import { type AddressReport, knockAtAll } from './door.ts';
+import { localAddressFor } from './local-address.ts';
 import type { KnockPlan } from './plan.ts';
 import { isPortOpen } from './port-watch.ts';
 import type { World } from './world.ts';
@@ -41,14 +42,14 @@ function added(before: readonly AddressReport[], now: readonly AddressReport[]):
 
 async function findOpen(addresses: readonly IpAddress[], plan: KnockPlan, untilMs: number, world: World): Promise<OpenPort | undefined> {
   const pairs = addresses.flatMap((address) => plan.probes.ports.map(({ port }) => ({ address, port })));
-  const stuck = await Promise.all(pairs.map(async (pair) => ((await shuts(pair, untilMs, world)) ? undefined : pair)));
+  const stuck = await Promise.all(pairs.map(async (pair) => ((await shuts(pair, plan.from, untilMs, world)) ? undefined : pair)));
   return stuck.find((pair) => pair !== undefined);
 }
 
-async function shuts({ address, port }: OpenPort, untilMs: number, world: World): Promise<boolean> {
+async function shuts({ address, port }: OpenPort, from: KnockPlan['from'], untilMs: number, world: World): Promise<boolean> {
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS)) {
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    if ((await isPortOpen(address, port, ANSWER_WAIT_MS)) !== 'open') return true;
+    if ((await isPortOpen(address, port, localAddressFor(from, address.family), ANSWER_WAIT_MS)) !== 'open') return true;
     if (world.monotonicMs() >= untilMs) return false;
   }
 }

@@ -8,6 +8,8 @@ export type Circumstances = {
   readonly host: string;
   readonly knockPort: number;
   readonly timeoutMs: number;
+  /** 0: any. */
+  readonly sourcePort: number;
   readonly serverKeyOrigin: ServerKey['origin'];
   /** The public half of the identity, as `ssh-keygen -l` prints it. */
   readonly clientFingerprint: string;
@@ -19,6 +21,8 @@ export type Circumstances = {
 export function explainFailure(reports: readonly AddressReport[], about: Circumstances): CommandError {
   const sent = reports.reduce((sum, report) => sum + report.sent, 0);
   if (sent === 0) return explainUnsent(reports, about);
+  const local = reports.flatMap((report) => report.ports).find((port) => port.localTrouble !== undefined && port.after !== 'open');
+  if (local?.localTrouble !== undefined) return explainLocal(local.localTrouble, about);
   const best = reports.find((report) => report.ports.some((port) => port.after === 'open'));
   if (best !== undefined) return explainPartly(best, about);
   const refused = reports.find((report) => report.ports.some((port) => port.after === 'refused'));
@@ -122,6 +126,17 @@ function explainSilence(reports: readonly AddressReport[], sent: number, about: 
   );
 }
 
+/** The knock went out, but this machine could not try the door. */
+function explainLocal(code: string, about: Circumstances): CommandError {
+  const from = about.sourcePort === 0 ? '' : ` from port ${about.sourcePort}`;
+  const why: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'another program uses it: choose another --source-port, or give --no-verify',
+    EACCES: 'ports below 1024 need more rights: choose another --source-port',
+  };
+  const advice = why[code] ?? 'choose another --source-port or --via';
+  return new CommandError(code === 'EACCES' ? 3 : 1, 'cannot-connect', `this machine cannot connect${from} (${code}): ${advice}`);
+}
+
 /** The silence of a server has many causes that look alike from here: this is their order by experience. */
 function silentCauses(report: AddressReport | undefined, about: Circumstances): readonly string[] {
   const server = 'on the server: journalctl -u posternd -n 20';
@@ -133,6 +148,10 @@ function silentCauses(report: AddressReport | undefined, about: Circumstances): 
     report?.source?.kind === 'bound'
       ? [`the knock was bound to ${report.source.address.text}: behind an address translator, use --source none`]
       : [];
+  const sourcePort =
+    about.sourcePort === 0
+      ? []
+      : [`the knock asked for connections from port ${about.sourcePort} only: a NAT on the way may change that port`];
   const trouble =
     report?.trouble === 'ECONNREFUSED'
       ? [`udp/${about.knockPort} answers "closed": posternd may not be running (systemctl status posternd)`]
@@ -143,6 +162,7 @@ function silentCauses(report: AddressReport | undefined, about: Circumstances): 
     `this machine's clock is off by more than a minute: it says ${about.nowText}`,
     ...origin,
     ...bound,
+    ...sourcePort,
     `UDP port ${about.knockPort} is blocked on the way, or posternd does not run: on the server: posternd status`,
     'or another firewall on the server (ufw, firewalld, a cloud provider) keeps the port closed: on the server: posternd check names the rule',
   ];

@@ -3,6 +3,7 @@ import type { IpAddress } from '../protocol/address.ts';
 import type { KnockSource } from '../protocol/knock.ts';
 import { sealKnock } from '../protocol/packet.ts';
 import { windowOf, windowStartMs } from '../protocol/tags.ts';
+import { localAddressFor } from './local-address.ts';
 import { openPath, type Path } from './path.ts';
 import type { KnockPlan } from './plan.ts';
 import { PortWatch, type Seen } from './port-watch.ts';
@@ -18,6 +19,8 @@ export type PortReport = {
   readonly before: Seen;
   readonly after: Seen;
   readonly openedAfterMs: number | undefined;
+  /** Why this machine itself could not connect, if it could not. */
+  readonly localTrouble: string | undefined;
 };
 
 /** What became of one address. */
@@ -49,7 +52,16 @@ export async function knockAtAll(plan: KnockPlan, world: World, remark: (text: s
   const watchers = plan.resolved.targets.slice(0, plan.attempts.addresses).map((address) => ({
     address,
     watches: watched
-      ? plan.probes.ports.map((probe) => new PortWatch({ address, port: probe.port, from: plan.from, monotonicMs: world.monotonicMs }))
+      ? plan.probes.ports.map(
+          (probe) =>
+            new PortWatch({
+              address,
+              port: probe.port,
+              from: localAddressFor(plan.from, address.family),
+              sourcePort: plan.sourcePort,
+              monotonicMs: world.monotonicMs,
+            }),
+        )
       : [],
   }));
   try {
@@ -127,7 +139,7 @@ class Knocker {
   /** Sends one packet: a fresh socket, a fresh slot, a fresh nonce. */
   async #knock(deadlineMs: number, won: AbortSignal): Promise<void> {
     try {
-      const path = await openPath(this.#address, this.#plan.knockPort, this.#plan.from);
+      const path = await openPath(this.#address, this.#plan.knockPort, localAddressFor(this.#plan.from, this.#address.family));
       this.#paths.push(path);
       if (!(await this.#settleSource(path))) return;
       const packet = await this.#seal(deadlineMs, won);
@@ -160,13 +172,13 @@ class Knocker {
   }
 
   async #seal(deadlineMs: number, won: AbortSignal): Promise<Uint8Array | undefined> {
-    const { pairing, secret, slots, action, requests } = this.#plan;
+    const { pairing, secret, slots, action, requests, sourcePort } = this.#plan;
     for (;;) {
       const sentAtMs = this.#world.now();
       const window = windowOf(sentAtMs);
       const claim = slots.claim(window);
       if (claim.kind === 'slot') {
-        const body = { action, sentAtMs, source: this.#source ?? { kind: 'unbound' }, sourcePort: 0, requests } as const;
+        const body = { action, sentAtMs, source: this.#source ?? { kind: 'unbound' }, sourcePort, requests } as const;
         return sealKnock({ pairing, secret, window, slot: claim.slot, body, random: this.#world.random });
       }
       const waitMs = windowStartMs(window + 1) - sentAtMs;
@@ -184,7 +196,8 @@ class Knocker {
       const openedAtMs = this.#openedAtMs.get(watch.port);
       const { service, guessed } = this.#plan.probes.ports[at] ?? { service: `tcp/${watch.port}`, guessed: false };
       const openedAfterMs = openedAtMs === undefined ? undefined : openedAtMs - (this.#firstSentMs ?? openedAtMs);
-      return { port: watch.port, service, guessed, before: watch.before, after: watch.after, openedAfterMs };
+      const { port, before, after, localTrouble } = watch;
+      return { port, service, guessed, before, after, openedAfterMs, localTrouble };
     });
     const trouble = this.#paths.map((path) => path.trouble()).find((code) => code !== undefined);
     return { address: this.#address, sent: this.#sent, source: this.#source, ports, stopped: this.#stopped, trouble };

@@ -4,6 +4,7 @@ import type { KnockBody } from '../protocol/knock.ts';
 import { fingerprint } from '../protocol/openssh.ts';
 import { encodeBody, MAX_PACKET_BYTES, MIN_PACKET_BYTES } from '../protocol/packet.ts';
 import { windowOf } from '../protocol/tags.ts';
+import { localAddressFor } from './local-address.ts';
 import { openPath } from './path.ts';
 import type { KnockPlan } from './plan.ts';
 import { findTranslation } from './resolve.ts';
@@ -27,10 +28,9 @@ export async function dryRun(plan: KnockPlan, world: World, json: boolean): Prom
 }
 
 async function describe(plan: KnockPlan, target: KnockPlan['resolved']['targets'][number], sentAtMs: KnockBody['sentAtMs']) {
-  const { action, requests } = plan;
+  const { action, requests, sourcePort } = plan;
   const source = await sourceTowards(plan, target);
-  const length =
-    source.body === undefined ? undefined : encodeBody({ action, sentAtMs, source: source.body, sourcePort: 0, requests }).length;
+  const length = source.body === undefined ? undefined : encodeBody({ action, sentAtMs, source: source.body, sourcePort, requests }).length;
   return {
     to: `${target.text} udp/${plan.knockPort}`,
     'server key': fingerprint(plan.pairing.server),
@@ -43,7 +43,7 @@ async function describe(plan: KnockPlan, target: KnockPlan['resolved']['targets'
     'sent at': `${sentAtMs} (${new Date(sentAtMs).toISOString()})`,
     lifetime: action.kind === 'close' ? 'none' : action.lifetimeSeconds === 0 ? "the rule's default" : `${action.lifetimeSeconds} s`,
     source: source.text,
-    'source port': 'any',
+    'source port': sourcePort === 0 ? 'any' : String(sourcePort),
     requests: requests.length === 0 ? 'all that the rule gives by default' : requests.map(formatRequest).join(', '),
     body: length === undefined ? 'cannot be made' : `${length} bytes`,
     packet: `${MIN_PACKET_BYTES} to ${MAX_PACKET_BYTES} bytes, random length, signed and sealed`,
@@ -55,7 +55,7 @@ async function describe(plan: KnockPlan, target: KnockPlan['resolved']['targets'
 async function sourceTowards(plan: KnockPlan, target: KnockPlan['resolved']['targets'][number]) {
   try {
     // Connecting a UDP socket asks the kernel for a route and sends nothing.
-    const path = await openPath(target, plan.knockPort, plan.from);
+    const path = await openPath(target, plan.knockPort, localAddressFor(plan.from, target.family));
     path.close();
     const translation = needsTranslation(plan.source, path.local, target) ? await findTranslation(target, plan.resolved) : 'none';
     const source = chooseSource(plan.source, path.local, target, translation);

@@ -64,6 +64,7 @@ function circumstances({ plan, serverKeyOrigin }: Prepared, world: World): Circu
     host: plan.host,
     knockPort: plan.knockPort,
     timeoutMs: plan.timeoutMs,
+    sourcePort: plan.sourcePort,
     serverKeyOrigin,
     clientFingerprint: fingerprint(plan.secret.publicKey),
     nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),

@@ -15,6 +15,12 @@ export const KNOCK_FLAGS: readonly KnockFlag[] = [
   { flags: '-t, --ttl <TIME>', about: "how long it shall stay open, as 30s, 10m, 2h (the rule's default)", openOnly: true },
   { flags: '--once', about: 'open for one connection only', openOnly: true },
   { flags: '--source <WHICH>', about: 'address to bind the knock to: auto, none, bound or an ADDRESS (auto)' },
+  {
+    flags: '--on-behalf <ADDRESS>',
+    about: 'for this address instead of this machine (the rule must say on_behalf; not checked)',
+  },
+  { flags: '--source-port <N>', about: 'open for connections from this port only', openOnly: true },
+  { flags: '--via <INTERFACE|ADDRESS>', about: "send and check from this interface's address, or from this address" },
   { flags: '-4, --ipv4', about: 'IPv4 addresses of HOST only' },
   { flags: '-6, --ipv6', about: 'IPv6 addresses of HOST only' },
   { flags: '--retries <N>', about: 'knock again up to N times (3)' },

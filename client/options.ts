@@ -5,7 +5,7 @@ import type { Request } from '../protocol/knock.ts';
 import { usageError } from './command-error.ts';
 import { quote } from './quote.ts';
 import { parseRequests } from './services.ts';
-import { parseSource, type SourceMode } from './source.ts';
+import { parseOnBehalf, parseSource, type SourceMode } from './source.ts';
 
 /** As commander gives them: every value is still text. */
 export type RawOptions = {
@@ -15,6 +15,9 @@ export type RawOptions = {
   readonly ttl?: string;
   readonly once?: boolean;
   readonly source?: string;
+  readonly onBehalf?: string;
+  readonly sourcePort?: string;
+  readonly via?: string;
   readonly ipv4?: boolean;
   readonly ipv6?: boolean;
   readonly retries?: string;
@@ -37,6 +40,9 @@ export type KnockOptions = {
   readonly ttlSeconds: number | undefined;
   readonly once: boolean;
   readonly source: SourceMode | undefined;
+  /** 0: any. */
+  readonly sourcePort: number;
+  readonly via: string | undefined;
   readonly family: Family | undefined;
   /** Undefined: the default, within the budget of slots. */
   readonly retries: number | undefined;
@@ -63,6 +69,8 @@ export function checkOptions(host: string, services: readonly string[], command:
   const asked = parseRequests(services);
   problems.push(...asked.problems);
   if (raw.ipv4 === true && raw.ipv6 === true) problems.push('-4 and -6 exclude each other: leave both out to use every address');
+  if (raw.once === true && raw.sourcePort !== undefined)
+    problems.push('--once and --source-port exclude each other: a server can hold a grant to one connection or to one port, not to both');
   if (raw.quiet === true && raw.verbose === true) problems.push('-q and -v exclude each other');
   if (raw.dryRun === true && command.length > 0)
     problems.push('--dry-run sends nothing, so the command after -- would not be run: leave one out');
@@ -75,7 +83,9 @@ export function checkOptions(host: string, services: readonly string[], command:
     port: wholeNumber('--port', raw.port, 1, 65535, problems),
     ttlSeconds: seconds('--ttl', raw.ttl, MAX_LIFETIME_SECONDS, problems),
     once: raw.once === true,
-    source: source(raw.source, problems),
+    source: source(raw, problems),
+    sourcePort: wholeNumber('--source-port', raw.sourcePort, 1, 65535, problems) ?? 0,
+    via: raw.via,
     family: raw.ipv4 === true ? 4 : raw.ipv6 === true ? 6 : undefined,
     retries: wholeNumber('--retries', raw.retries, 0, MAX_RETRIES, problems),
     timeoutMs: (seconds('--timeout', raw.timeout, MAX_TIMEOUT_SECONDS, problems) ?? DEFAULT_TIMEOUT_MS / 1000) * 1000,
@@ -114,10 +124,14 @@ function seconds(name: string, text: string | undefined, most: number, problems:
   return undefined;
 }
 
-function source(text: string | undefined, problems: string[]): SourceMode | undefined {
+function source(raw: RawOptions, problems: string[]): SourceMode | undefined {
+  if (raw.source !== undefined && raw.onBehalf !== undefined)
+    problems.push('--source and --on-behalf exclude each other: a knock on behalf of an address is bound to that address');
+  const [name, text, parse] =
+    raw.onBehalf === undefined ? ['--source', raw.source, parseSource] : ['--on-behalf', raw.onBehalf, parseOnBehalf];
   if (text === undefined) return undefined;
-  const mode = parseSource(text);
+  const mode = parse(text);
   if (mode.ok) return mode.value;
-  problems.push(`--source: ${mode.why}`);
+  problems.push(`${name}: ${mode.why}`);
   return undefined;
 }

@@ -16,8 +16,10 @@ export type KnockPlan = {
   readonly action: KnockBody['action'];
   readonly requests: KnockBody['requests'];
   readonly source: SourceMode;
-  /** The address of this machine to send from, when the user named one of its own. */
-  readonly from: IpAddress | undefined;
+  /** Addresses of this machine to send from, at most one for each family; none: the system's choice. */
+  readonly from: readonly IpAddress[];
+  /** The port that the user will connect from, 0 = any. */
+  readonly sourcePort: number;
   readonly secret: SecretKey;
   readonly pairing: Pairing;
   readonly slots: SlotDrawer;

@@ -10,6 +10,8 @@ const FIRST_INTERVAL_MS = 1;
 const LAST_INTERVAL_MS = 250;
 // A connection that needed longer than this repeated its SYN, so it says nothing about the moment in which it began.
 const FIRST_SYN_MS = 900;
+// From one certain port only one connection at a time can be tried: each must live long enough for a slow path.
+const LAST_INTERVAL_OF_ONE_MS = 1000;
 
 /** Lives until `close`, which must be called. */
 export class PortWatch {
@@ -18,11 +20,13 @@ export class PortWatch {
   readonly opened: Promise<number>;
   readonly #address: IpAddress;
   readonly #from: IpAddress | undefined;
+  readonly #sourcePort: number;
   readonly #monotonicMs: () => number;
   readonly #pending = new Set<Socket>();
   readonly #resolveOpened: (atMs: number) => void;
   #before: Seen = 'silent';
   #after: Seen = 'silent';
+  #localTrouble: string | undefined;
   #intervalMs = FIRST_INTERVAL_MS;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -32,10 +36,13 @@ export class PortWatch {
     readonly port: number;
     /** The local address to connect from, when it is not the system's choice. */
     readonly from: IpAddress | undefined;
+    /** The local port to connect from, 0 = any. */
+    readonly sourcePort: number;
     readonly monotonicMs: () => number;
   }) {
     this.#address = options.address;
     this.#from = options.from;
+    this.#sourcePort = options.sourcePort;
     this.port = options.port;
     this.#monotonicMs = options.monotonicMs;
     let resolveOpened: (atMs: number) => void = () => undefined;
@@ -55,10 +62,16 @@ export class PortWatch {
     return this.#after;
   }
 
+  /** The system's error, when this machine itself could not connect from where it was told to. */
+  get localTrouble(): string | undefined {
+    return this.#localTrouble;
+  }
+
   /** Begins one connection whose answer tells whether the port was open already. To be called before the knock leaves. */
   lookBefore(): void {
     const startedMs = this.#monotonicMs();
-    this.#try((seen) => {
+    // From any port: it says whether the port is open to everybody, and must not stand in the way of the connections after the knock.
+    this.#try(0, (seen) => {
       if (this.#monotonicMs() - startedMs < FIRST_SYN_MS) this.#before = seen;
     });
   }
@@ -73,15 +86,14 @@ export class PortWatch {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    for (const socket of this.#pending) socket.destroy();
-    this.#pending.clear();
+    this.#giveUpPending();
   }
 
   #schedule(): void {
     if (this.#closed || this.#after === 'open') return;
     this.#timer = setTimeout(() => {
-      this.#try((seen) => this.#settle(seen));
-      this.#intervalMs = Math.min(this.#intervalMs * 2, LAST_INTERVAL_MS);
+      this.#try(this.#sourcePort, (seen) => this.#settle(seen));
+      this.#intervalMs = Math.min(this.#intervalMs * 2, this.#sourcePort === 0 ? LAST_INTERVAL_MS : LAST_INTERVAL_OF_ONE_MS);
       this.#schedule();
     }, this.#intervalMs);
   }
@@ -95,27 +107,39 @@ export class PortWatch {
     this.close();
   }
 
-  #try(settle: (seen: Seen) => void): void {
+  #try(localPort: number, settle: (seen: Seen) => void): void {
+    if (localPort !== 0) this.#giveUpPending();
     const socket = connect({
       host: this.#address.text,
       port: this.port,
+      ...(localPort === 0 ? {} : { localPort }),
       ...(this.#from === undefined ? {} : { localAddress: this.#from.text }),
     });
     this.#pending.add(socket);
     const finish = (seen: Seen) => {
       this.#pending.delete(socket);
-      socket.destroy();
+      // A reset leaves no TIME_WAIT behind, so that the user can connect from this very port at once.
+      if (seen === 'open' && localPort !== 0) socket.resetAndDestroy();
+      else socket.destroy();
       if (!this.#closed) settle(seen);
     };
     socket.once('connect', () => finish('open'));
-    socket.once('error', (error: NodeJS.ErrnoException) => finish(seenByError(error.code)));
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (isLocal(error)) this.#localTrouble = error.code;
+      finish(seenByError(error.code));
+    });
+  }
+
+  #giveUpPending(): void {
+    for (const socket of this.#pending) socket.destroy();
+    this.#pending.clear();
   }
 }
 
 /** Whether one new connection is accepted within the time. For `knock close`, which hopes that it is not. */
-export async function isPortOpen(address: IpAddress, port: number, waitMs: number): Promise<Seen> {
+export async function isPortOpen(address: IpAddress, port: number, from: IpAddress | undefined, waitMs: number): Promise<Seen> {
   return await new Promise((resolve) => {
-    const socket = connect({ host: address.text, port });
+    const socket = connect({ host: address.text, port, ...(from === undefined ? {} : { localAddress: from.text }) });
     const finish = (seen: Seen) => {
       clearTimeout(timer);
       socket.destroy();
@@ -130,4 +154,10 @@ export async function isPortOpen(address: IpAddress, port: number, waitMs: numbe
 function seenByError(code: string | undefined): Seen {
   if (code === 'ECONNREFUSED' || code === 'ECONNRESET') return 'refused';
   return code === 'ETIMEDOUT' ? 'silent' : 'unreachable';
+}
+
+/** Errors of this machine that say nothing about the other one. */
+function isLocal(error: NodeJS.ErrnoException): boolean {
+  // EACCES of a connect may be a router's word (ICMPv6 "administratively prohibited"); that of a bind is this system's.
+  return error.syscall === 'bind' || error.code === 'EADDRINUSE' || error.code === 'EADDRNOTAVAIL';
 }

@@ -1,13 +1,13 @@
 // Gathers all that a knock needs (profile, keys, addresses, slots) into a plan. Sends nothing; asks for a passphrase if it must.
 import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
-import { type IpAddress, parseAddress } from '../protocol/address.ts';
+import type { IpAddress } from '../protocol/address.ts';
 import type { SecretKey } from '../protocol/identity.ts';
 import type { Action } from '../protocol/knock.ts';
 import { PSK_BYTES, pairAsClient } from '../protocol/pairing.ts';
 import { DEFAULT_SLOTS } from '../protocol/tags.ts';
 import { CommandError, isCommandError, usageError } from './command-error.ts';
 import { loadIdentity } from './identity-file.ts';
+import { localAddresses } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
 import { clientPaths, expandHome } from './paths.ts';
 import { budgetAttempts, type KnockPlan } from './plan.ts';
@@ -45,7 +45,8 @@ export async function prepareKnock(
   const identity = await loadIdentity(named === undefined ? undefined : expandHome(named, world.home), paths.identityFiles, world);
   remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
   const source = options.source ?? profile.source ?? { kind: 'auto' };
-  const resolved = ofSourceFamily(await lookup(), source);
+  const from = localAddresses(options.via, source);
+  const resolved = ofLocalFamily(ofSourceFamily(await lookup(), source), from);
   remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
   const slots = profile.slots ?? DEFAULT_SLOTS;
   const psk = profile.pskFile === undefined ? undefined : readPsk(expandHome(profile.pskFile, world.home), world);
@@ -57,14 +58,15 @@ export async function prepareKnock(
     action: kind === 'close' ? { kind } : { kind, lifetimeSeconds: options.ttlSeconds ?? profile.ttlSeconds ?? 0, once: options.once },
     requests,
     source,
-    from: source.kind === 'address' && isOwn(source.address) ? source.address : undefined,
+    from,
+    sourcePort: options.sourcePort,
     secret: identity.secret,
     pairing: pairAsClient(identity.secret, serverKey.publicKey, psk),
     slots: drawer(paths.stateDir, identity.secret, serverKey, slots, world, remark),
     attempts: budgetAttempts(resolved.targets.length, slots, options.retries),
     timeoutMs: options.timeoutMs,
     probes,
-    unchecked: whyUnchecked(options, probes.ports.length),
+    unchecked: whyUnchecked(options, source, probes.ports.length),
   };
   return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path };
 }
@@ -109,13 +111,13 @@ function ofSourceFamily(resolved: Resolved, source: SourceMode): Resolved {
   throw new CommandError(2, 'usage', `--source ${source.address.text} is IPv${source.address.family}, but the host has no such address`);
 }
 
-function isOwn(address: IpAddress): boolean {
-  return Object.values(networkInterfaces()).some((entries) =>
-    entries?.some((entry) => {
-      const own = parseAddress(entry.address);
-      return own.ok && own.value.text === address.text;
-    }),
-  );
+/** What is sent from a certain address can only reach its own family. */
+function ofLocalFamily(resolved: Resolved, from: readonly IpAddress[]): Resolved {
+  const [first] = from;
+  if (first === undefined) return resolved;
+  const targets = resolved.targets.filter((target) => from.some((address) => address.family === target.family));
+  if (targets.length > 0) return { ...resolved, targets };
+  throw new CommandError(2, 'usage', `${first.text} is to be sent from, which is IPv${first.family}, but the host has no such address`);
 }
 
 function readPsk(path: string, world: World): Uint8Array {
@@ -150,8 +152,9 @@ function drawer(
   });
 }
 
-function whyUnchecked(options: KnockOptions, portCount: number): string | undefined {
+function whyUnchecked(options: KnockOptions, source: SourceMode, portCount: number): string | undefined {
   if (!options.verify) return '--no-verify';
+  if (source.kind === 'on-behalf') return `it is for ${source.address.text}, not for this machine`;
   // SPEC: the check would spend the one connection that the grant admits.
   if (options.once) return 'a check would use up the one connection';
   return portCount === 0 ? 'nothing that was asked for can be checked' : undefined;

@@ -15,7 +15,7 @@ export type Line =
   /** Help or version: printed already. */
   | { readonly kind: 'printed'; readonly exitCode: 0 | 2 };
 
-const LATER_OPTIONS = ['--time', '--via', '--on-behalf', '--source-port'];
+const LATER_OPTIONS = ['--time'];
 
 const OPEN_HELP = `
 SERVICE is a name (ssh, https, or one that the server defined), tcp/8443, udp/51820 or tcp/9000-9010.
@@ -27,6 +27,9 @@ Examples:
   knock web1 ssh -- ssh web1                 knock, then run ssh; its exit code is the command's
   knock web1 tcp/5432 --once                 for one connection (which knock then does not use up by checking)
   knock 192.0.2.7 ssh --server-key host.pub  with the server's key from a file
+  knock web1 ssh --on-behalf 198.18.7.9      for somebody else's address, if the rule says on_behalf
+  knock web1 ssh --via wlan0                 from the address of wlan0
+  knock web1 udp/51820 --source-port 51820   for connections from this port only
   knock web1 --dry-run                       show what would be sent, field by field
 
 Keys: -i, else the profile's, else ~/.config/knock/id_ed25519, else ~/.ssh/id_ed25519. The server's: --server-key, else

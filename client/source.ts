@@ -10,7 +10,9 @@ export type SourceMode =
   | { readonly kind: 'auto' }
   | { readonly kind: 'none' }
   | { readonly kind: 'bound' }
-  | { readonly kind: 'address'; readonly address: IpAddress };
+  | { readonly kind: 'address'; readonly address: IpAddress }
+  /** `--on-behalf`: an address that is not this machine's, of whatever family. */
+  | { readonly kind: 'on-behalf'; readonly address: IpAddress };
 
 /** Whether a translator between IPv6 and IPv4 may stand before the target. `unknown`: the resolver did not say in time. */
 export type Translation = 'none' | 'translated' | 'unknown';
@@ -53,6 +55,11 @@ export const SENSELESS: readonly Network[] = [
   'ff00::/8',
 ].map(fixedNetwork);
 
+// A server takes them as somebody's own address, but never as one that a client only claims.
+const DOCUMENTATION: readonly Network[] = ['192.0.2.0/24', '198.51.100.0/24', '203.0.113.0/24', '2001:db8::/32', '3fff::/20'].map(
+  fixedNetwork,
+);
+
 // RFC 6052 section 2.2: where the IPv4 address stands, for each length of prefix. Byte 8 is always zero and skipped.
 const EMBEDDED_AT: readonly { readonly prefix: number; readonly bytes: readonly number[] }[] = [
   { prefix: 96, bytes: [12, 13, 14, 15] },
@@ -72,6 +79,15 @@ export function parseSource(text: string): Parsed<SourceMode> {
   return parsed({ kind: 'address', address: address.value });
 }
 
+/** Reads the address of `--on-behalf`. */
+export function parseOnBehalf(text: string): Parsed<SourceMode> {
+  const address = parseAddress(text);
+  if (!address.ok) return unparsed(`not an IP address: ${quote(text)}`);
+  if (isSenseless(address.value) || DOCUMENTATION.some((network) => contains(network, address.value)))
+    return unparsed(`${address.value.text} is not an address that a server could open a door for`);
+  return parsed({ kind: 'on-behalf', address: address.value });
+}
+
 /** Whether the address is this machine's own name in the whole internet, so that no translator is likely to change it. */
 export function isGlobal(address: IpAddress): boolean {
   if (address.family === 6 && !contains(GLOBAL_IPV6, address)) return false;
@@ -86,6 +102,8 @@ export function chooseSource(mode: SourceMode, local: IpAddress, target: IpAddre
   switch (mode.kind) {
     case 'none':
       return parsed({ kind: 'unbound' });
+    case 'on-behalf':
+      return parsed({ kind: 'bound', address: mode.address });
     case 'address':
       if (mode.address.family !== target.family) return unparsed(`--source ${mode.address.text} is not of the family of ${target.text}`);
       return parsed({ kind: 'bound', address: mode.address });

@@ -186,7 +186,12 @@ export class Knocker {
 
   /** Runs `knock …` on this host, as this person. */
   async knock(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    return this.host.exec([process.execPath, KNOCK, ...args], { ...options, env: { HOME: this.home, ...options.env } });
+    return this.host.exec(this.command(args), { ...options, env: { HOME: this.home, ...options.env } });
+  }
+
+  /** The command line of that, for what is put in front of it. HOME is the caller's to set. */
+  command(args: readonly string[]): readonly string[] {
+    return [process.execPath, KNOCK, ...args];
   }
 
   /** The same on another host: a person who moved, or a client behind the same NAT. */

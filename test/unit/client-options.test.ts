@@ -35,6 +35,8 @@ describe('options', () => {
     { text: 'no retry', raw: { retries: '0' }, gives: { retries: 0 } },
     { text: 'a timeout', raw: { timeout: '1m' }, gives: { timeoutMs: 60_000 } },
     { text: 'a family', raw: { ipv6: true }, gives: { family: 6 } },
+    { text: 'a source port', raw: { sourcePort: '65535' }, gives: { sourcePort: 65535 } },
+    { text: 'an interface', raw: { via: 'wlan0' }, gives: { via: 'wlan0', sourcePort: 0 } },
     { text: '--json wins over -v', raw: { json: true, verbose: true }, gives: { output: 'json' } },
   ];
   for (const { text, raw, gives } of accepted) {
@@ -66,6 +68,21 @@ describe('options', () => {
     { text: 'P32 a loopback source', raw: { source: '::1' }, says: /^--source: ::1 is not/ },
     { text: 'P21, P32 a mapped loopback source', raw: { source: '::ffff:127.0.0.1' }, says: /^--source: 127\.0\.0\.1 is not/ },
     { text: 'P32 a multicast source', raw: { source: 'ff02::1' }, says: /^--source: ff02::1 is not/ },
+    { text: 'source port 0', raw: { sourcePort: '0' }, says: /^--source-port: expected a whole number from 1 to 65535, not "0"$/ },
+    { text: 'a source port that is a name', raw: { sourcePort: 'ssh' }, says: /^--source-port: expected/ },
+    {
+      text: 'a source port for one connection',
+      raw: { sourcePort: '5', once: true },
+      says: /^--once and --source-port exclude each other/,
+    },
+    { text: 'on behalf of a name', raw: { onBehalf: 'web1' }, says: /^--on-behalf: not an IP address: "web1"$/ },
+    {
+      text: 'P32 on behalf of loopback',
+      raw: { onBehalf: '127.0.0.1' },
+      says: /^--on-behalf: 127\.0\.0\.1 is not an address that a server/,
+    },
+    { text: 'P32 on behalf of a documentation address', raw: { onBehalf: '2001:db8::1' }, says: /^--on-behalf: 2001:db8::1 is not/ },
+    { text: 'on behalf with a source', raw: { onBehalf: '9.9.9.9', source: 'auto' }, says: /^--source and --on-behalf exclude each other/ },
     {
       text: 'a source of the other family',
       raw: { source: '192.0.2.1', ipv6: true },
@@ -144,7 +161,6 @@ describe('the command line', () => {
     { argv: ['doctor', 'web1'], says: /not in this version/ },
     { argv: ['add', 'postern1:x'], says: /not in this version/ },
     { argv: ['profiles'], says: /not in this version/ },
-    { argv: ['web1', '--via', 'eth0'], says: /^the option --via is not in this version$/ },
     { argv: ['web1', '--time', 'x'], says: /^the option --time is not in this version$/ },
     { argv: ['web1', '--nonsense'], says: /^unknown option '--nonsense' \(see knock --help\)$/ },
     { argv: ['web1', '--retires', '3'], says: /unknown option '--retires'.*did you mean.*--retries/i },
