@@ -11,6 +11,8 @@ export type Circumstances = {
   /** 0: any. */
   readonly sourcePort: number;
   readonly serverKeyOrigin: ServerKey['origin'];
+  /** The host that ssh goes through to this one (ProxyJump). */
+  readonly jump: string | undefined;
   /** The public half of the identity, as `ssh-keygen -l` prints it. */
   readonly clientFingerprint: string;
   /** This machine's time, UTC, for comparison. */
@@ -156,8 +158,15 @@ function silentCauses(report: AddressReport | undefined, about: Circumstances): 
     report?.trouble === 'ECONNREFUSED'
       ? [`udp/${about.knockPort} answers "closed": posternd may not be running (systemctl status posternd)`]
       : [];
+  const jump =
+    about.jump === undefined
+      ? []
+      : [
+          `ssh goes to ${quote(about.host)} through ${quote(about.jump)} (ProxyJump), a knock does not: can this machine reach it directly?`,
+        ];
   return [
     ...trouble,
+    ...jump,
     `this key is not enrolled there, or may not open this service: ${about.clientFingerprint}; ${server}`,
     `this machine's clock is off by more than a minute: it says ${about.nowText}`,
     ...origin,

@@ -1,7 +1,7 @@
 // Finds and opens the client's private key. Tries no key that the user did not mean, and keeps no passphrase longer than needed.
 import type { SecretKey } from '../protocol/identity.ts';
 import { parsePrivateKey } from '../protocol/openssh.ts';
-import { CommandError } from './command-error.ts';
+import { CommandError, isCommandError } from './command-error.ts';
 import { askPassphrase, passphraseFromFile } from './passphrase.ts';
 import { quote } from './quote.ts';
 import { readSecretFile } from './secret-file.ts';
@@ -12,24 +12,29 @@ const MAX_QUESTIONS = 3;
 
 export type Identity = { readonly secret: SecretKey; readonly path: string };
 
+/** Where a key may be. `optional`: ssh's configuration names it, and it may be of another type, as ssh would try the next one. */
+export type Candidate = { readonly path: string; readonly optional: boolean };
+
 /** The key in `named`, else the first of `candidates` that exists. */
-export async function loadIdentity(named: string | undefined, candidates: readonly string[], world: World): Promise<Identity> {
-  for (const path of named === undefined ? candidates : [named]) {
+export async function loadIdentity(named: string | undefined, candidates: readonly Candidate[], world: World): Promise<Identity> {
+  let refused: CommandError | undefined;
+  for (const { path, optional } of named === undefined ? candidates : [{ path: named, optional: false }]) {
     const content = readSecretFile(path, 'key file', world);
     if (content === undefined) continue;
     try {
       return { secret: await openKey(path, content.toString('utf8'), world), path };
+    } catch (cause) {
+      if (!optional || !isCommandError(cause) || cause.code !== 'identity-refused') throw cause;
+      refused ??= cause;
     } finally {
       content.fill(0);
     }
   }
+  if (refused !== undefined) throw refused;
   if (named !== undefined)
     throw new CommandError(2, 'no-identity', `there is no key file ${quote(named)}: make one with "knock keygen -f FILE"`);
-  throw new CommandError(
-    2,
-    'no-identity',
-    `no key found (looked for ${candidates.map(quote).join(' and ')}): make one with "knock keygen"`,
-  );
+  const places = [...new Set(candidates.map(({ path }) => quote(path)))];
+  throw new CommandError(2, 'no-identity', `no key found (looked for ${places.join(' and ')}): make one with "knock keygen"`);
 }
 
 async function openKey(path: string, text: string, world: World): Promise<SecretKey> {

@@ -25,7 +25,7 @@ const MIN_PASSPHRASE_BYTES = 5;
 
 /** Writes FILE (0600) and FILE.pub, prints the public line and what to do with it. Gives the exit code. */
 export async function keygen(options: KeygenOptions, world: World): Promise<number> {
-  const file = options.file ?? clientPaths(world).identityFiles[0] ?? 'id_ed25519';
+  const file = options.file ?? clientPaths(world).ownIdentityFile;
   const comment = options.comment ?? defaultComment();
   if (/\p{Cc}/u.test(comment) || comment.length > 200) throw usageError(['--comment: one line of at most 200 characters']);
   // Looked at first, so that nobody types a passphrase in vain; what decides is O_EXCL below.

@@ -59,13 +59,14 @@ export async function knockCommand(action: 'open' | 'close', options: KnockOptio
   return await runCommand(options.command, world);
 }
 
-function circumstances({ plan, serverKeyOrigin }: Prepared, world: World): Circumstances {
+function circumstances({ plan, serverKeyOrigin, jump }: Prepared, world: World): Circumstances {
   return {
     host: plan.host,
     knockPort: plan.knockPort,
     timeoutMs: plan.timeoutMs,
     sourcePort: plan.sourcePort,
     serverKeyOrigin,
+    jump,
     clientFingerprint: fingerprint(plan.secret.publicKey),
     nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),
   };
@@ -98,8 +99,14 @@ function openNotes(won: AddressReport, plan: KnockPlan): readonly string[] {
   const notes = [];
   if (already.length > 0)
     notes.push(`${already.join(', ')} ${verb} open before this knock: an earlier grant still holds, or the port is not protected`);
-  if (won.ports.some((port) => port.guessed)) notes.push(`no SERVICE was named: tcp/22 of ${plan.host} was checked`);
+  notes.push(...guessNotes(plan));
   return notes;
+}
+
+function guessNotes(plan: KnockPlan): readonly string[] {
+  return plan.probes.ports
+    .filter((port) => port.guessed)
+    .map((port) => `no SERVICE was named: ${port.service} of ${plan.host} was checked`);
 }
 
 function unchecked(plan: KnockPlan, sent: readonly AddressReport[], why: string): Finding {
@@ -121,14 +128,13 @@ function judgeClose(prepared: Prepared, { reports, stillOpen }: Closing, world: 
   if (sent.length === 0) return failed(explainUnsent(reports, circumstances(prepared, world)));
   if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
   if (stillOpen !== undefined) return failed(explainStillOpen(stillOpen.address.text, stillOpen.port));
-  const notes = plan.probes.ports.some((port) => port.guessed) ? [`no SERVICE was named: tcp/22 of ${plan.host} was checked`] : [];
   return {
     result: 'closed',
     address: sent[0]?.address.text ?? null,
     afterMs: null,
     wasOpen: null,
     text: 'closed',
-    notes,
+    notes: guessNotes(plan),
     error: undefined,
   };
 }

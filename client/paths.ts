@@ -5,9 +5,9 @@ import type { World } from './world.ts';
 export type ClientPaths = {
   readonly configFile: string;
   readonly stateDir: string;
-  /** Where keys are looked for, in this order. */
-  readonly identityFiles: readonly string[];
-  readonly knownHostsFiles: readonly string[];
+  /** Where keys are looked for: knock's own, then (after those that ssh's configuration names) ssh's. */
+  readonly ownIdentityFile: string;
+  readonly sshIdentityFile: string;
 };
 
 /** XDG folders on Linux and macOS, %APPDATA% and %LOCALAPPDATA% on Windows; ssh's own files everywhere. */
@@ -25,12 +25,11 @@ export function clientPaths(world: Pick<World, 'env' | 'platform' | 'home'>): Cl
   const stateDir = windows
     ? join(base('LOCALAPPDATA', join(world.home, 'AppData', 'Local')), 'knock', 'state')
     : join(base('XDG_STATE_HOME', join(world.home, '.local', 'state')), 'knock');
-  const ssh = join(world.home, '.ssh');
   return {
     configFile: join(configDir, 'config.yaml'),
     stateDir,
-    identityFiles: [join(configDir, 'id_ed25519'), join(ssh, 'id_ed25519')],
-    knownHostsFiles: [join(ssh, 'known_hosts'), join(ssh, 'known_hosts2')],
+    ownIdentityFile: join(configDir, 'id_ed25519'),
+    sshIdentityFile: join(world.home, '.ssh', 'id_ed25519'),
   };
 }
 

@@ -15,16 +15,25 @@ import type { Profile } from './profile.ts';
 import { quote } from './quote.ts';
 import { type Resolved, resolveHost } from './resolve.ts';
 import { readSecretFile } from './secret-file.ts';
-import { type ServerKey, serverKeyFromKnownHosts, serverKeyFromOption } from './server-key.ts';
-import { parseRequests, planProbes } from './services.ts';
+import { type KnownAs, type ServerKey, serverKeyFromKnownHosts, serverKeyFromOption } from './server-key.ts';
+import { atSshPort, parseRequests, planProbes } from './services.ts';
 import { SlotDrawer } from './slots.ts';
 import type { SourceMode } from './source.ts';
+import { findSshHost, type SshHost } from './ssh-host.ts';
 import type { World } from './world.ts';
 
 // Fixed by cli.md.
 const DEFAULT_KNOCK_PORT = 62201;
+// Fixed by sshd(8): an alias stands in known_hosts as a name at this port does, without a number.
+const SSH_PORT = 22;
 
-export type Prepared = { readonly plan: KnockPlan; readonly serverKeyOrigin: ServerKey['origin']; readonly identityPath: string };
+export type Prepared = {
+  readonly plan: KnockPlan;
+  readonly serverKeyOrigin: ServerKey['origin'];
+  readonly identityPath: string;
+  /** The host that ssh goes through to this one, if its configuration says so. */
+  readonly jump: string | undefined;
+};
 
 /** `action` says whether to open or to close. Each `remark` is for `-v`. */
 export async function prepareKnock(
@@ -35,14 +44,22 @@ export async function prepareKnock(
 ): Promise<Prepared> {
   const paths = clientPaths(world);
   const profile = await findProfile(options.host, options.config, paths.configFile);
-  const host = profile.host ?? options.host;
-  const requests = options.requests.length > 0 ? options.requests : parseRequests(profile.services ?? []).requests;
+  const ssh = findSshHost(options.host, profile.host, world);
+  for (const text of ssh.remarks) remark(text);
+  const { host } = ssh;
+  const asked = options.requests.length > 0 ? options.requests : parseRequests(profile.services ?? []).requests;
+  const requests = atSshPort(asked, ssh.port);
   // The name is looked up while the keys are read. Its failure is looked at below, after any error about keys.
-  const lookup = outcomeOf(resolveHost(host, options.family, options.timeoutMs));
-  const findKey = () => findServerKey(host, options, profile, requests.flatMap(tcpPort), paths.knownHostsFiles);
+  const lookup = outcomeOf(resolveHost(host, options.family ?? ssh.family, options.timeoutMs));
+  const findKey = () => findServerKey(host, options, profile, knownAs(ssh, requests));
   const serverKey = await rather(findKey, lookup);
+  const candidates = [
+    { path: paths.ownIdentityFile, optional: false },
+    ...ssh.identityFiles.map((path) => ({ path: path.replace(/\.pub$/, ''), optional: true })),
+    { path: paths.sshIdentityFile, optional: false },
+  ];
   const named = options.identity ?? profile.identity;
-  const identity = await loadIdentity(named === undefined ? undefined : expandHome(named, world.home), paths.identityFiles, world);
+  const identity = await loadIdentity(named === undefined ? undefined : expandHome(named, world.home), candidates, world);
   remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
   const source = options.source ?? profile.source ?? { kind: 'auto' };
   const from = localAddresses(options.via, source);
@@ -50,7 +67,7 @@ export async function prepareKnock(
   remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
   const slots = profile.slots ?? DEFAULT_SLOTS;
   const psk = profile.pskFile === undefined ? undefined : readPsk(expandHome(profile.pskFile, world.home), world);
-  const probes = planProbes(requests);
+  const probes = planProbes(requests, ssh.port);
   const plan: KnockPlan = {
     host: options.host,
     resolved,
@@ -68,7 +85,7 @@ export async function prepareKnock(
     probes,
     unchecked: whyUnchecked(options, source, probes.ports.length),
   };
-  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path };
+  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path, jump: ssh.jump };
 }
 
 async function findProfile(name: string, named: string | undefined, standard: string): Promise<Readonly<Profile>> {
@@ -87,16 +104,16 @@ async function findProfile(name: string, named: string | undefined, standard: st
   return profiles.get(name) ?? {};
 }
 
-function findServerKey(
-  host: string,
-  options: KnockOptions,
-  profile: Readonly<Profile>,
-  tcpPorts: readonly number[],
-  knownHostsFiles: readonly string[],
-): ServerKey {
+function findServerKey(host: string, options: KnockOptions, profile: Readonly<Profile>, known: KnownAs): ServerKey {
   if (options.serverKey !== undefined) return serverKeyFromOption(options.serverKey);
   if (profile.serverKey !== undefined) return { publicKey: profile.serverKey, origin: 'profile' };
-  return serverKeyFromKnownHosts(host, tcpPorts, knownHostsFiles);
+  return serverKeyFromKnownHosts(host, known);
+}
+
+/** ssh's own port first; a service on another port may be an sshd too. */
+function knownAs(ssh: SshHost, requests: KnockOptions['requests']): KnownAs {
+  const { name, alias } = ssh.knownAs;
+  return { name, ports: alias ? [SSH_PORT] : [ssh.port, SSH_PORT, ...requests.flatMap(tcpPort)], files: ssh.knownHostsFiles };
 }
 
 function tcpPort(request: KnockOptions['requests'][number]): readonly number[] {

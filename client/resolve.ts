@@ -23,7 +23,12 @@ export async function resolveHost(host: string, family: Family | undefined, time
   });
   const unique = [...new Map(addresses.map((address) => [address.text, address])).values()];
   const targets = unique.filter((address) => family === undefined || address.family === family);
-  if (targets.length === 0) throw new CommandError(1, 'no-address', `${quote(host)} has no IPv${family} address: leave out -${family}`);
+  if (targets.length === 0)
+    throw new CommandError(
+      1,
+      'no-address',
+      `${quote(host)} has no IPv${family} address: leave out -${family} (or AddressFamily in ssh's configuration)`,
+    );
   return { targets: interleaved(targets), ipv4: unique.filter((address) => address.family === 4), literal: false };
 }
 

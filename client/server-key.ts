@@ -37,13 +37,16 @@ function firstLine(path: string): string {
   return lines[0] ?? '';
 }
 
-/** The key that ssh has seen for this host: at port 22, else at one of `otherPorts` (`[host]:port`). The first file that knows it decides. */
-export function serverKeyFromKnownHosts(host: string, otherPorts: readonly number[], files: readonly string[]): ServerKey {
-  const bare = /^\[.*\]$/.test(host) ? host.slice(1, -1) : host;
+/** Where known_hosts may have the host: under which name, at which ports (`[name]:port` where it is not 22), in which files. */
+export type KnownAs = { readonly name: string; readonly ports: readonly number[]; readonly files: readonly string[] };
+
+/** The key that ssh has seen for this host. The first file that knows it decides, and in it the first port. */
+export function serverKeyFromKnownHosts(host: string, { name, ports, files }: KnownAs): ServerKey {
+  const bare = /^\[.*\]$/.test(name) ? name.slice(1, -1) : name;
   let otherTypes: readonly string[] = [];
   for (const file of files) {
     const text = textOf(file);
-    for (const port of text === undefined ? [] : new Set([22, ...otherPorts])) {
+    for (const port of text === undefined ? [] : new Set(ports)) {
       const found = findHostKeys(text ?? '', bare, port);
       if (found.kind === 'revoked')
         throw new CommandError(

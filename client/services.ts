@@ -67,9 +67,22 @@ export function formatRequest(request: Request): string {
   return request.kind === 'service' ? request.name : formatPortRange(request.ports);
 }
 
+/**
+ * `ssh` where ssh's configuration names another port: that port by its number, since the server may know it under another name.
+ * (A rule that gives it by a name gives it by its number too.)
+ */
+export function atSshPort(requests: readonly Request[], sshPort: number): readonly Request[] {
+  if (sshPort === WELL_KNOWN_TCP['ssh']) return requests;
+  return requests.map((request) =>
+    request.kind === 'service' && request.name === 'ssh'
+      ? { kind: 'ports', ports: { protocol: 'tcp', first: sshPort, last: sshPort } }
+      : request,
+  );
+}
+
 /** Which ports the check tries. With no request the server decides what opens; ssh is the best guess. */
-export function planProbes(requests: readonly Request[]): ProbePlan {
-  if (requests.length === 0) return { ports: [{ port: 22, service: 'tcp/22', guessed: true }], unprobed: [] };
+export function planProbes(requests: readonly Request[], sshPort: number): ProbePlan {
+  if (requests.length === 0) return { ports: [{ port: sshPort, service: `tcp/${sshPort}`, guessed: true }], unprobed: [] };
   const ports = new Map<number, ProbePort>();
   const unprobed: string[] = [];
   for (const request of requests) {

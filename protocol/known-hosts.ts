@@ -75,8 +75,8 @@ function isHashOf(field: string, name: string): boolean {
   return expected.length === actual.length && timingSafeEqual(expected, actual);
 }
 
-/** `*` is any run of characters, `?` any one; everything else stands for itself. At worst pattern times name in time. */
-function matchesPattern(pattern: string, name: string): boolean {
+/** A pattern of ssh: `*` is any run of characters, `?` any one; everything else stands for itself. At worst pattern times name in time. */
+export function matchesPattern(pattern: string, name: string): boolean {
   let [at, from] = [0, 0];
   let star: { readonly pattern: number; readonly name: number } | undefined;
   while (from < name.length) {

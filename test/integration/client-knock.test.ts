@@ -64,7 +64,10 @@ describe('knock', { skip, timeout: 180_000 }, () => {
       );
     }
     const missing = await doorway.knockHere(['-6', 'four.test', REQUEST]);
-    assert.deepEqual([missing.code, missing.stderr], [1, 'knock: "four.test" has no IPv6 address: leave out -6\n']);
+    assert.deepEqual(
+      [missing.code, missing.stderr],
+      [1, 'knock: "four.test" has no IPv6 address: leave out -6 (or AddressFamily in ssh\'s configuration)\n'],
+    );
   });
 
   test('knocks again with a fresh tag when the network lost the packet', async () => {

@@ -121,7 +121,7 @@ describe('services', () => {
     test(asked.join(' ') || 'nothing', () => {
       const read = parseRequests(asked);
       assert.equal(read.problems.length, problems, read.problems.join('\n'));
-      const plan = planProbes(read.requests);
+      const plan = planProbes(read.requests, 22);
       assert.deepEqual(
         plan.ports.map((probe) => probe.port),
         ports,
@@ -130,7 +130,10 @@ describe('services', () => {
     });
   }
   test('only a port that nobody named counts as guessed', () => {
-    assert.deepEqual([planProbes([]).ports[0]?.guessed, planProbes(parseRequests(['ssh']).requests).ports[0]?.guessed], [true, false]);
+    assert.deepEqual(
+      [planProbes([], 22).ports[0]?.guessed, planProbes(parseRequests(['ssh']).requests, 22).ports[0]?.guessed],
+      [true, false],
+    );
   });
 });
 
