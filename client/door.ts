@@ -1,12 +1,15 @@
 // Knocks at every address of a host and watches what opens. Decides when to knock again; says nothing to the user itself.
 import type { IpAddress } from '../protocol/address.ts';
+import { type Parsed, parsed } from '../protocol/brand.ts';
 import type { KnockSource } from '../protocol/knock.ts';
 import { sealKnock } from '../protocol/packet.ts';
 import { windowOf, windowStartMs } from '../protocol/tags.ts';
+import { type Endpoint, formatEndpoint } from './endpoint.ts';
 import { localAddressFor } from './local-address.ts';
 import { openPath, type Path } from './path.ts';
 import type { KnockPlan } from './plan.ts';
 import { PortWatch, type Seen } from './port-watch.ts';
+import { quote } from './quote.ts';
 import { findTranslation } from './resolve.ts';
 import { chooseSource, needsTranslation } from './source.ts';
 import type { World } from './world.ts';
@@ -160,8 +163,13 @@ class Knocker {
   async #settleSource(path: Path): Promise<boolean> {
     if (this.#source !== undefined) return true;
     const { source: mode, resolved } = this.#plan;
-    const translation = needsTranslation(mode, path.local, this.#address) ? await findTranslation(this.#address, resolved) : 'none';
-    const source = chooseSource(mode, path.local, this.#address, translation);
+    const seen = mode.kind === 'stun' ? await this.#askStun(mode.server) : parsed(path.local);
+    if (!seen.ok) {
+      this.#stopped = { kind: 'source', why: seen.why };
+      return false;
+    }
+    const translation = needsTranslation(mode, seen.value, this.#address) ? await findTranslation(this.#address, resolved) : 'none';
+    const source = chooseSource(mode, seen.value, this.#address, translation);
     if (!source.ok) {
       this.#stopped = { kind: 'source', why: source.why };
       return false;
@@ -169,6 +177,12 @@ class Knocker {
     this.#source = source.value;
     this.#remark(source.value.kind === 'bound' ? `bound to ${source.value.address.text}` : 'not bound to an address');
     return true;
+  }
+
+  async #askStun(server: Endpoint): Promise<Parsed<IpAddress>> {
+    const { seenByStun } = await import('./ask-stun.ts');
+    this.#remark(`asking the STUN server ${quote(formatEndpoint(server))} for this machine's address`);
+    return await seenByStun(server, this.#address, localAddressFor(this.#plan.from, this.#address.family), this.#plan.timeoutMs);
   }
 
   async #seal(deadlineMs: number, won: AbortSignal): Promise<Uint8Array | undefined> {

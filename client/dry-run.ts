@@ -4,9 +4,11 @@ import type { KnockBody } from '../protocol/knock.ts';
 import { fingerprint } from '../protocol/openssh.ts';
 import { encodeBody, MAX_PACKET_BYTES, MIN_PACKET_BYTES } from '../protocol/packet.ts';
 import { windowOf } from '../protocol/tags.ts';
+import { formatEndpoint } from './endpoint.ts';
 import { localAddressFor } from './local-address.ts';
 import { openPath } from './path.ts';
 import type { KnockPlan } from './plan.ts';
+import { quote } from './quote.ts';
 import { findTranslation } from './resolve.ts';
 import { formatRequest } from './services.ts';
 import { chooseSource, needsTranslation } from './source.ts';
@@ -53,6 +55,11 @@ async function describe(plan: KnockPlan, target: KnockPlan['resolved']['targets'
 }
 
 async function sourceTowards(plan: KnockPlan, target: KnockPlan['resolved']['targets'][number]) {
+  if (plan.source.kind === 'stun')
+    return {
+      body: { kind: 'unbound' } as const,
+      text: `bound to what the STUN server ${quote(formatEndpoint(plan.source.server))} says (asked when it is sent)`,
+    };
   try {
     // Connecting a UDP socket asks the kernel for a route and sends nothing.
     const path = await openPath(target, plan.knockPort, localAddressFor(plan.from, target.family));

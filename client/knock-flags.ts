@@ -14,7 +14,7 @@ export const KNOCK_FLAGS: readonly KnockFlag[] = [
   { flags: '-p, --port <N>', about: 'UDP port to knock at (62201)' },
   { flags: '-t, --ttl <TIME>', about: "how long it shall stay open, as 30s, 10m, 2h (the rule's default)", openOnly: true },
   { flags: '--once', about: 'open for one connection only', openOnly: true },
-  { flags: '--source <WHICH>', about: 'address to bind the knock to: auto, none, bound or an ADDRESS (auto)' },
+  { flags: '--source <WHICH>', about: 'address to bind the knock to: auto, none, bound, stun:SERVER or an ADDRESS (auto)' },
   {
     flags: '--on-behalf <ADDRESS>',
     about: 'for this address instead of this machine (the rule must say on_behalf; not checked)',

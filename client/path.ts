@@ -1,4 +1,4 @@
-// One UDP socket to one target: learns this machine's address towards it, and sends one datagram. Knows nothing of knocks.
+// One UDP socket to one target: learns this machine's address towards it, and sends one datagram. Knows nothing of what they say.
 // Each knock leaves from a socket of its own: GRO merges datagrams of one flow, and nothing should tie two knocks together.
 import { createSocket, type Socket } from 'node:dgram';
 import { type IpAddress, parseAddress } from '../protocol/address.ts';
@@ -10,6 +10,10 @@ export type Path = {
   readonly send: (datagram: Uint8Array) => Promise<void>;
   /** The error that came back from the network after sending (an ICMP message), if any did. */
   readonly trouble: () => string | undefined;
+  /** Calls back with each datagram that the target sends back. Nobody answers a knock; other questions of the client have answers. */
+  readonly onDatagram: (heard: (datagram: Uint8Array) => void) => void;
+  /** Calls back with what `trouble` then says. */
+  readonly onTrouble: (heard: (code: string) => void) => void;
   readonly close: () => void;
 };
 
@@ -27,8 +31,10 @@ export async function openPath(target: IpAddress, port: number, from: IpAddress 
     socket.close();
     throw cause;
   }
+  let tell: (code: string) => void = () => undefined;
   socket.on('error', (error: NodeJS.ErrnoException) => {
-    trouble = error.code ?? error.message;
+    trouble = error.code ?? 'unknown error';
+    tell(trouble);
   });
   const { address, port: localPort } = socket.address();
   const local = parseAddress(address.split('%', 1)[0] ?? '');
@@ -41,6 +47,12 @@ export async function openPath(target: IpAddress, port: number, from: IpAddress 
     localPort,
     send: async (datagram) => await sent(socket, datagram),
     trouble: () => trouble,
+    onDatagram: (heard) => {
+      socket.on('message', (datagram) => heard(datagram));
+    },
+    onTrouble: (heard) => {
+      tell = heard;
+    },
     close: () => socket.close(),
   };
 }

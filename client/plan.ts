@@ -6,7 +6,7 @@ import type { Pairing } from '../protocol/pairing.ts';
 import type { Resolved } from './resolve.ts';
 import type { ProbePlan } from './services.ts';
 import type { SlotDrawer } from './slots.ts';
-import type { SourceMode } from './source.ts';
+import type { SettledMode } from './source.ts';
 
 export type KnockPlan = {
   /** As the user typed it. */
@@ -15,7 +15,7 @@ export type KnockPlan = {
   readonly knockPort: number;
   readonly action: KnockBody['action'];
   readonly requests: KnockBody['requests'];
-  readonly source: SourceMode;
+  readonly source: SettledMode;
   /** Addresses of this machine to send from, at most one for each family; none: the system's choice. */
   readonly from: readonly IpAddress[];
   /** The port that the user will connect from, 0 = any. */

@@ -18,7 +18,7 @@ import { readSecretFile } from './secret-file.ts';
 import { type KnownAs, type ServerKey, serverKeyFromKnownHosts, serverKeyFromOption } from './server-key.ts';
 import { atSshPort, parseRequests, planProbes } from './services.ts';
 import { SlotDrawer } from './slots.ts';
-import type { SourceMode } from './source.ts';
+import type { SettledMode, SourceMode } from './source.ts';
 import { findSshHost, type SshHost } from './ssh-host.ts';
 import type { World } from './world.ts';
 
@@ -61,7 +61,7 @@ export async function prepareKnock(
   const named = options.identity ?? profile.identity;
   const identity = await loadIdentity(named === undefined ? undefined : expandHome(named, world.home), candidates, world);
   remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
-  const source = options.source ?? profile.source ?? { kind: 'auto' };
+  const source = settleMode(options.source ?? profile.source ?? { kind: 'auto' }, profile);
   const from = localAddresses(options.via, source);
   const resolved = ofLocalFamily(ofSourceFamily(await lookup(), source), from);
   remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
@@ -121,11 +121,21 @@ function tcpPort(request: KnockOptions['requests'][number]): readonly number[] {
 }
 
 /** A named source address can only stand for targets of its own family. */
-function ofSourceFamily(resolved: Resolved, source: SourceMode): Resolved {
+function ofSourceFamily(resolved: Resolved, source: SettledMode): Resolved {
   if (source.kind !== 'address') return resolved;
   const targets = resolved.targets.filter((target) => target.family === source.address.family);
   if (targets.length > 0) return { ...resolved, targets };
   throw new CommandError(2, 'usage', `--source ${source.address.text} is IPv${source.address.family}, but the host has no such address`);
+}
+
+/** No server is asked that the user did not name: there is no default one. */
+function settleMode(source: SourceMode, profile: Readonly<Profile>): SettledMode {
+  if (source.kind !== 'stun') return source;
+  const server = source.server ?? profile.stunServer;
+  if (server !== undefined) return { kind: 'stun', server };
+  throw usageError([
+    '--source stun: no STUN server was named, and none is asked on its own: write --source stun:SERVER, or stun_server: in the profile',
+  ]);
 }
 
 /** What is sent from a certain address can only reach its own family. */
@@ -169,7 +179,7 @@ function drawer(
   });
 }
 
-function whyUnchecked(options: KnockOptions, source: SourceMode, portCount: number): string | undefined {
+function whyUnchecked(options: KnockOptions, source: SettledMode, portCount: number): string | undefined {
   if (!options.verify) return '--no-verify';
   if (source.kind === 'on-behalf') return `it is for ${source.address.text}, not for this machine`;
   // SPEC: the check would spend the one connection that the grant admits.

@@ -5,9 +5,10 @@ import { type Parsed, parsed, unparsed } from '../protocol/brand.ts';
 import { parseDuration } from '../protocol/duration.ts';
 import type { PublicKey } from '../protocol/identity.ts';
 import { parsePublicLine } from '../protocol/openssh.ts';
+import type { Endpoint } from './endpoint.ts';
 import { nearest, quote } from './quote.ts';
 import { parseRequest } from './services.ts';
-import { parseSource, type SourceMode } from './source.ts';
+import { parseSource, parseStunServer, type SourceMode } from './source.ts';
 
 /** What the user keeps about one server. Everything but the name can be left out. */
 export type Profile = {
@@ -18,6 +19,7 @@ export type Profile = {
   services?: readonly string[];
   ttlSeconds?: number;
   source?: SourceMode;
+  stunServer?: Endpoint;
   pskFile?: string;
   slots?: number;
 };
@@ -40,6 +42,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
   services: (value, profile) => store(services(value), (names) => (profile.services = names)),
   ttl: (value, profile) => store(lifetime(value), (seconds) => (profile.ttlSeconds = seconds)),
   source: (value, profile) => store(chain(text(value), parseSource), (source) => (profile.source = source)),
+  stun_server: (value, profile) => store(chain(text(value), parseStunServer), (server) => (profile.stunServer = server)),
   psk_file: (value, profile) => store(text(value), (path) => (profile.pskFile = path)),
   slots: (value, profile) => store(integer(value, 1, 64), (slots) => (profile.slots = slots)),
 };

@@ -28,6 +28,7 @@ Examples:
   knock web1 tcp/5432 --once                 for one connection (which knock then does not use up by checking)
   knock 192.0.2.7 ssh --server-key host.pub  with the server's key from a file
   knock web1 ssh --on-behalf 198.18.7.9      for somebody else's address, if the rule says on_behalf
+  knock web1 ssh --source stun:stun.example.org   bound to the address that this STUN server sees
   knock web1 ssh --via wlan0                 from the address of wlan0
   knock web1 udp/51820 --source-port 51820   for connections from this port only
   knock web1 --dry-run                       show what would be sent, field by field
@@ -35,6 +36,8 @@ Examples:
 Keys: -i, else the profile's, else ~/.config/knock/id_ed25519, else ~/.ssh/id_ed25519. The server's: --server-key, else
 the profile's, else the ssh-ed25519 line for HOST in ~/.ssh/known_hosts. A passphrase is asked for on the terminal, or
 read from the file that KNOCK_PASSPHRASE_FILE names. Profiles are in ~/.config/knock/config.yaml.
+Without --source, a knock is bound to this machine's address only if that is a global one; behind a NAT, stun:SERVER finds
+the outer one. No server but HOST is ever asked on its own. A bound knock is worthless to whoever catches it elsewhere.
 A service whose rule says "once" on the server admits one connection, and the check uses it: give --once or --no-verify.
 
 With --json, one object on standard output (with "-- COMMAND", on standard error), also when it fails:

@@ -3,6 +3,7 @@ import { contains, type IpAddress, type Network, parseAddress } from '../protoco
 import type { Parsed } from '../protocol/brand.ts';
 import { parsed, unparsed } from '../protocol/brand.ts';
 import type { KnockSource } from '../protocol/knock.ts';
+import { type Endpoint, parseEndpoint } from './endpoint.ts';
 import { quote } from './quote.ts';
 
 /** What `--source` or the profile says. */
@@ -11,8 +12,13 @@ export type SourceMode =
   | { readonly kind: 'none' }
   | { readonly kind: 'bound' }
   | { readonly kind: 'address'; readonly address: IpAddress }
+  /** What a STUN server says; without a server, the profile's is meant. */
+  | { readonly kind: 'stun'; readonly server: Endpoint | undefined }
   /** `--on-behalf`: an address that is not this machine's, of whatever family. */
   | { readonly kind: 'on-behalf'; readonly address: IpAddress };
+
+/** A mode in which nothing is left open. */
+export type SettledMode = Exclude<SourceMode, { readonly kind: 'stun' }> | { readonly kind: 'stun'; readonly server: Endpoint };
 
 /** Whether a translator between IPv6 and IPv4 may stand before the target. `unknown`: the resolver did not say in time. */
 export type Translation = 'none' | 'translated' | 'unknown';
@@ -60,6 +66,9 @@ const DOCUMENTATION: readonly Network[] = ['192.0.2.0/24', '198.51.100.0/24', '2
   fixedNetwork,
 );
 
+// RFC 8489 section 18.5.
+const STUN_PORT = 3478;
+
 // RFC 6052 section 2.2: where the IPv4 address stands, for each length of prefix. Byte 8 is always zero and skipped.
 const EMBEDDED_AT: readonly { readonly prefix: number; readonly bytes: readonly number[] }[] = [
   { prefix: 96, bytes: [12, 13, 14, 15] },
@@ -70,11 +79,21 @@ const EMBEDDED_AT: readonly { readonly prefix: number; readonly bytes: readonly 
   { prefix: 32, bytes: [4, 5, 6, 7] },
 ];
 
-/** Reads `auto`, `none`, `bound` or an address. */
+/** Reads the SERVER of `stun:SERVER`. */
+export function parseStunServer(text: string): Parsed<Endpoint> {
+  return parseEndpoint(text, STUN_PORT, 'a STUN server');
+}
+
+/** Reads `auto`, `none`, `bound`, `stun`, `stun:SERVER` or an address. */
 export function parseSource(text: string): Parsed<SourceMode> {
   if (text === 'auto' || text === 'none' || text === 'bound') return parsed({ kind: text });
+  if (text === 'stun') return parsed({ kind: 'stun', server: undefined });
+  if (text.startsWith('stun:')) {
+    const server = parseStunServer(text.slice('stun:'.length));
+    return server.ok ? parsed({ kind: 'stun', server: server.value }) : server;
+  }
   const address = parseAddress(text);
-  if (!address.ok) return unparsed(`not a source: ${quote(text)} (write auto, bound, none or an IP address)`);
+  if (!address.ok) return unparsed(`not a source: ${quote(text)} (write auto, bound, none, stun:SERVER or an IP address)`);
   if (isSenseless(address.value)) return unparsed(`${address.value.text} is not an address that a server could see this machine under`);
   return parsed({ kind: 'address', address: address.value });
 }
@@ -95,10 +114,11 @@ export function isGlobal(address: IpAddress): boolean {
 }
 
 /**
- * The source of a knock to `target` from `local`, the address that the system would send from.
+ * The source of a knock to `target` from `local`, the address that this machine is seen under: the one that the system would send from,
+ * or with `stun` what the server said.
  * `auto` binds only what no translator changes; `bound` and an address bind or fail: they never fall back.
  */
-export function chooseSource(mode: SourceMode, local: IpAddress, target: IpAddress, translation: Translation): Parsed<KnockSource> {
+export function chooseSource(mode: SettledMode, local: IpAddress, target: IpAddress, translation: Translation): Parsed<KnockSource> {
   switch (mode.kind) {
     case 'none':
       return parsed({ kind: 'unbound' });
@@ -111,8 +131,12 @@ export function chooseSource(mode: SourceMode, local: IpAddress, target: IpAddre
       const safe = local.family === target.family && isGlobal(local) && !isTranslated(local, target) && translation === 'none';
       return parsed(safe ? { kind: 'bound', address: local } : { kind: 'unbound' });
     }
+    case 'stun':
     case 'bound':
-      if (isSenseless(local)) return unparsed(`the knock cannot be bound: this machine reaches ${target.text} from ${local.text}`);
+      if (local.family !== target.family)
+        return unparsed(`the knock cannot be bound: ${local.text} is not of the family of ${target.text}`);
+      if (isSenseless(local))
+        return unparsed(`the knock cannot be bound: this machine reaches ${target.text} as ${local.text}, which no server can see`);
       if (isTranslated(local, target) || translation === 'translated')
         return unparsed(`the knock cannot be bound: an address translator (NAT64) stands before ${target.text}`);
       return parsed({ kind: 'bound', address: local });
@@ -120,9 +144,9 @@ export function chooseSource(mode: SourceMode, local: IpAddress, target: IpAddre
 }
 
 /** Whether `chooseSource` would use the answer to RFC 7050's question: asking costs a name lookup. */
-export function needsTranslation(mode: SourceMode, local: IpAddress, target: IpAddress): boolean {
+export function needsTranslation(mode: SettledMode, local: IpAddress, target: IpAddress): boolean {
   if (target.family === 4 || isTranslated(local, target)) return false;
-  return mode.kind === 'bound' || (mode.kind === 'auto' && isGlobal(local));
+  return mode.kind === 'bound' || mode.kind === 'stun' || (mode.kind === 'auto' && isGlobal(local));
 }
 
 /** Whether an IPv6 address holds one of these IPv4 addresses where RFC 6052 puts it: only then can DNS64 have made it. */

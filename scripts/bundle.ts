@@ -4,7 +4,7 @@
 //   knock.cjs            what users run: finds its body, and V8's code for it
 //   bundle-HASH.js       the body: main.js and all that a plain knock needs, in one text
 //   bundle-HASH-NODE.v8  what V8 made of the body while it knocked once; another version of node does without
-//   program.cjs, profile.cjs   the full command line (commander) and profiles (yaml), loaded when they are needed
+//   program.cjs, profile.cjs …   the full command line (commander), profiles (yaml) and more, each loaded when it is needed
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { secretFromSeed } from '../protocol/identity.ts';
 import { formatPrivateKey, formatPublicLine } from '../protocol/openssh.ts';
 
 const CLIENT = fileURLToPath(new URL('../client', import.meta.url));
-const APART = ['profile', 'program'];
+const APART = ['ask-stun', 'profile', 'program'];
 
 /** These stay files of their own. `import()` of them becomes a `require` in its place. */
 const apart: Plugin = {

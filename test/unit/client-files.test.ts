@@ -18,7 +18,7 @@ const LINE = formatPublicLine(SERVER, '');
 describe('profiles', () => {
   test('reads every key', () => {
     const { profiles, problems } = parseProfiles(
-      `profiles:\n  web1:\n    host: web1.example.org\n    server_key: ${LINE}\n    identity: ~/.ssh/id_ed25519\n    port: 4242\n    services: [ssh, tcp/8443]\n    ttl: 5m\n    source: bound\n    psk_file: ~/x.psk\n    slots: 64\n  bare: {}\n`,
+      `profiles:\n  web1:\n    host: web1.example.org\n    server_key: ${LINE}\n    identity: ~/.ssh/id_ed25519\n    port: 4242\n    services: [ssh, tcp/8443]\n    ttl: 5m\n    source: bound\n    stun_server: 192.0.2.7\n    psk_file: ~/x.psk\n    slots: 64\n  bare: {}\n`,
       'c',
     );
     assert.deepEqual(problems, []);
@@ -30,6 +30,7 @@ describe('profiles', () => {
       services: ['ssh', 'tcp/8443'],
       ttlSeconds: 300,
       source: { kind: 'bound' },
+      stunServer: { host: '192.0.2.7', port: 3478 },
       pskFile: '~/x.psk',
       slots: 64,
     });
@@ -70,7 +71,12 @@ describe('profiles', () => {
       says: /^c:3:15: services: not a service: "TCP\/1"/,
     },
     { text: 'services that are no list', yaml: 'profiles:\n  a:\n    services: ssh\n', says: /^c:3:15: services: expected a list/ },
-    { text: 'a nonsense source', yaml: 'profiles:\n  a:\n    source: stun\n', says: /^c:3:13: source: not a source: "stun"/ },
+    { text: 'a nonsense source', yaml: 'profiles:\n  a:\n    source: nat\n', says: /^c:3:13: source: not a source: "nat"/ },
+    {
+      text: 'a STUN server that is none',
+      yaml: 'profiles:\n  a:\n    stun_server: a b\n',
+      says: /^c:3:18: stun_server: not a STUN server/,
+    },
     { text: 'a list at the top', yaml: '- a\n', says: /^c:1:1: expected "profiles:"/ },
     { text: 'a profile without keys', yaml: 'profiles:\n  a: b\n', says: /^c:2:6: the profile "a" must hold keys/ },
     { text: 'a name that looks like an option', yaml: 'profiles:\n  -a: {}\n', says: /^c:2:3: not a profile name: "-a"/ },

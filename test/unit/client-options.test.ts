@@ -68,6 +68,12 @@ describe('options', () => {
     { text: 'P32 a loopback source', raw: { source: '::1' }, says: /^--source: ::1 is not/ },
     { text: 'P21, P32 a mapped loopback source', raw: { source: '::ffff:127.0.0.1' }, says: /^--source: 127\.0\.0\.1 is not/ },
     { text: 'P32 a multicast source', raw: { source: 'ff02::1' }, says: /^--source: ff02::1 is not/ },
+    {
+      text: 'a STUN server that is none',
+      raw: { source: 'stun:a/b' },
+      says: /^--source: not a STUN server: "a\/b" \(write HOST, HOST:PORT or/,
+    },
+    { text: 'a STUN port that is none', raw: { source: 'stun:a:99999' }, says: /^--source: not a STUN server: "a:99999"/ },
     { text: 'source port 0', raw: { sourcePort: '0' }, says: /^--source-port: expected a whole number from 1 to 65535, not "0"$/ },
     { text: 'a source port that is a name', raw: { sourcePort: 'ssh' }, says: /^--source-port: expected/ },
     {

@@ -10,7 +10,7 @@ import {
   needsTranslation,
   parseSource,
   SENSELESS,
-  type SourceMode,
+  type SettledMode,
   type Translation,
 } from '../../client/source.ts';
 import { type IpAddress, parseAddress, parseNetwork } from '../../protocol/address.ts';
@@ -65,11 +65,11 @@ describe('a global address', () => {
 });
 
 describe('the source of a knock', () => {
-  const auto: SourceMode = { kind: 'auto' };
-  const bound: SourceMode = { kind: 'bound' };
+  const auto: SettledMode = { kind: 'auto' };
+  const bound: SettledMode = { kind: 'bound' };
   const cases: readonly {
     readonly text: string;
-    readonly mode: SourceMode;
+    readonly mode: SettledMode;
     readonly local: string;
     readonly target: string;
     readonly translation?: Translation;
@@ -114,7 +114,7 @@ describe('the source of a knock', () => {
       mode: bound,
       local: '127.0.0.1',
       target: '127.0.0.1',
-      gives: /cannot be bound: this machine reaches 127\.0\.0\.1 from/,
+      gives: /cannot be bound: this machine reaches 127\.0\.0\.1 as/,
     },
     { text: 'bound fails from a link-local address', mode: bound, local: 'fe80::1', target: 'fd00::1', gives: /cannot be bound/ },
     { text: 'bound fails towards 64:ff9b::/96', mode: bound, local: '2600::2', target: '64:ff9b::1', gives: /NAT64/ },
@@ -151,7 +151,7 @@ describe('the source of a knock', () => {
   }
 
   test('the question of RFC 7050 is asked only where its answer counts', () => {
-    const ask = (mode: SourceMode, local: string, target: string) => needsTranslation(mode, ip(local), ip(target));
+    const ask = (mode: SettledMode, local: string, target: string) => needsTranslation(mode, ip(local), ip(target));
     assert.deepEqual(
       [
         ask(auto, '2600::2', '2600:64::1'),
@@ -193,6 +193,8 @@ describe('NAT64', () => {
 });
 
 test('--source reads auto, none, bound and addresses', () => {
-  for (const text of ['auto', 'none', 'bound', '9.8.7.6', '2600::1']) assert.ok(parseSource(text).ok);
-  for (const text of ['', 'AUTO', 'stun', '9.8.7', '9.8.7.6/24', 'fe80::1%eth0', '169.254.0.1']) assert.ok(!parseSource(text).ok, text);
+  for (const text of ['auto', 'none', 'bound', 'stun', 'stun:stun.example.org', 'stun:[2600::1]:3479', '9.8.7.6', '2600::1'])
+    assert.ok(parseSource(text).ok);
+  for (const text of ['', 'AUTO', 'stun:', 'stun:a b', 'stun:x:0', 'stun:x:65536', '9.8.7', '9.8.7.6/24', 'fe80::1%eth0', '169.254.0.1'])
+    assert.ok(!parseSource(text).ok, text);
 });
