@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { schedule } from 'node-cron';
 import type { Logger } from 'pino';
 import { acceptedWindows } from '../../protocol/tags.ts';
 import { type Chosen, startCapture } from '../capture/auto.ts';
@@ -29,6 +28,7 @@ import { clearAmbientCapabilities, forbidNewPrivileges } from '../netlink/capabi
 import { giveMemoryBack } from '../netlink/memory.ts';
 import { type Notify, openNotify } from '../notify.ts';
 import { selfTest } from '../open/self-test.ts';
+import { periodically } from '../periodically.ts';
 import { asCommandError, Postern } from '../postern.ts';
 import { formatProblem } from '../problem.ts';
 import { backendLimits } from '../rules/backend-limits.ts';
@@ -43,7 +43,7 @@ const EXTENSION_MS = 30_000;
 /** How often to ask whether knocks arrive. */
 const LISTEN_MS = 5000;
 /** The periodic check that the gate in the kernel is the gate we mean, beside the events that tell us at once. */
-const VERIFY_CRON = '* * * * *';
+const VERIFY_MS = 60_000;
 
 export type RunOptions = Pick<CommonOptions, 'config'> & {
   /** For one trial alone: the gate stays down until somebody asks for it, and the process ends with the trial. */
@@ -197,12 +197,7 @@ function contained(log: Logger, observers: readonly Observer[]): Observer {
   };
 }
 
-function keepTime(
-  postern: Postern,
-  log: Logger,
-  notify: ReturnType<typeof openNotify>,
-  flush: (everything?: boolean) => void,
-): () => Promise<void> {
+function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>, flush: (everything?: boolean) => void): () => void {
   const tick = setInterval(() => {
     postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
     flush();
@@ -212,14 +207,14 @@ function keepTime(
     await postern.noteSpent();
   };
   const failed = (error: unknown) => log.error({ err: error }, 'the gate could not be looked after');
-  const verify = schedule(VERIFY_CRON, () => look().catch(failed), { name: 'verify', noOverlap: true, suppressMissedWarning: true });
+  const endVerifying = periodically(VERIFY_MS, look, failed);
   // Only a turning event loop says that it is alive: a hung daemon is restarted, and the gate stays meanwhile.
   const watchdog = notify.watchdogMs === undefined ? undefined : setInterval(() => notify.tell('WATCHDOG=1'), notify.watchdogMs / 3);
-  return async () => {
+  return () => {
     clearInterval(tick);
     flush(true);
     clearInterval(watchdog);
-    await verify.destroy();
+    endVerifying();
   };
 }
 

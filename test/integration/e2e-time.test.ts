@@ -3,12 +3,24 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { labMissing } from '../lab/lab.ts';
 import { FAMILIES, FORBIDDEN_PORT, profileOf, REQUEST, Stage, UDP_PORT } from '../lab/stage.ts';
+import { waitFor } from '../lab/wait.ts';
 
 const skip = labMissing() ?? false;
 const MINUTE_MS = 60_000;
 const THIRTY_DAYS_S = 30 * 86_400;
 /** Minutes that the window of PORT has, the present one included: enough for the whole test. */
 const WINDOW_MINUTES = 10;
+
+/** For `node --import`: a wall clock that stands ten seconds before a full minute, and moves by five years at SIGUSR2, either way in turn. */
+const MOVING_CLOCK = `data:text/javascript,${encodeURIComponent(`
+  const Real = Date;
+  let offsetMs = 50_000 - (Real.now() % 60_000), byMs = 5 * 365 * 86_400_000;
+  globalThis.Date = class extends Real {
+    constructor(...given) { super(...(given.length === 0 ? [Real.now() + offsetMs] : given)); }
+    static now() { return Real.now() + offsetMs; }
+  };
+  process.on('SIGUSR2', () => { offsetMs += byMs; byMs = -byMs; });
+`)}`;
 
 describe('time', { skip, timeout: 180_000 }, () => {
   let stage: Stage;
@@ -73,4 +85,27 @@ describe('time', { skip, timeout: 180_000 }, () => {
       await revoke();
     });
   }
+
+  test('a wall clock that is set by years, forward and back, does not hold the daemon up (P14)', async () => {
+    await stage.postern.stop();
+    const daemon = await stage.postern.start({ node: ['--import', MOVING_CLOCK] });
+    for (const _ of ['forward', 'back']) {
+      const steps = daemon.stdout.split('the clock moved by').length;
+      process.kill(daemon.pid, 'SIGUSR2');
+      await waitFor(() => daemon.stdout.split('the clock moved by').length > steps, { what: 'the step to be noticed' });
+      const until = (await stage.postern.status()).uptime_seconds + 11;
+      // Over the next full minute, in which whatever goes by the wall clock would begin.
+      await waitFor(
+        async () => {
+          const asked = performance.now();
+          const { uptime_seconds } = await stage.postern.status();
+          assert.ok(performance.now() - asked < 5_000, 'the daemon stood still');
+          return uptime_seconds > until;
+        },
+        { deadlineMs: 30_000, intervalMs: 500, what: 'a minute to end' },
+      );
+    }
+    await stage.postern.stop();
+    await stage.postern.start();
+  });
 });

@@ -15,6 +15,7 @@ const { posternd: POSTERND, knock: KNOCK } = shippedCommands();
 export type Document = Readonly<Record<string, unknown>> | string;
 
 export type Status = {
+  readonly uptime_seconds: number;
   readonly pid: number;
   readonly kernel: { readonly knocks: number; readonly junk: number; readonly refused: number; readonly ended: number };
   readonly knocks: { readonly granted: number; readonly closed: number; readonly dropped: Readonly<Record<string, number>> };

@@ -1,7 +1,7 @@
 // The gate in iptables, ip6tables and ipset, for hosts where nf_tables cannot be used. The same Firewall as the nftables backend, without a sieve
 // and without one-shots; docs/decisions says what stands where and why.
-import { schedule } from 'node-cron';
 import { type Clock, systemClock } from '../../clock.ts';
+import { periodically } from '../../periodically.ts';
 import { admitsOnce, type Firewall, FirewallError } from '../firewall.ts';
 import { endConnections } from '../nftables/live-connections.ts';
 import { IptablesGate } from './gate.ts';
@@ -24,12 +24,9 @@ export type IptablesOptions = {
 };
 
 // Tunable
-const SWEEP_CRON = '*/5 * * * * *';
+const SWEEP_MS = 5000;
 /** Node's timers overflow at 24.8 days. */
 const LONGEST_TIMER_MS = 2_000_000_000;
-
-/** node-cron would write to the terminal that a sweep is late. */
-const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined, debug: () => undefined };
 
 /** Looks what the host has; changes nothing yet. Throws FirewallError: UNUSABLE where this backend cannot run. */
 export async function openIptables(options: IptablesOptions): Promise<Firewall & { readonly tools: Tools }> {
@@ -47,13 +44,7 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
   let timer: NodeJS.Timeout | undefined;
   const report = (error: unknown): void => onTrouble(error instanceof Error ? error.message : 'the grants could not be swept');
   const sweep = (): void => void gate.sweep().then(setTimer, report);
-  const regularly = schedule(SWEEP_CRON, () => gate.sweep().then(setTimer, report), {
-    name: 'sweep iptables',
-    noOverlap: true,
-    suppressMissedWarning: true,
-    logger: SILENT,
-    unref: true,
-  });
+  const endSweeping = periodically(SWEEP_MS, () => gate.sweep().then(setTimer), report);
 
   /** Rules end on time to the millisecond while we live. */
   function setTimer(): void {
@@ -110,7 +101,7 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
     },
     release: async () => {
       clearTimeout(timer);
-      await regularly.destroy();
+      endSweeping();
       await stopWatching?.();
     },
   };
