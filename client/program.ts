@@ -84,6 +84,11 @@ export function readFully(argv: readonly string[], world: Pick<World, 'out' | 'e
   return line;
 }
 
+/** The whole command line of knock, for what only looks at it: completion and the manual page. It acts on nothing. */
+export function knockProgram(): Command {
+  return define({ out: () => undefined, err: () => undefined }, () => undefined);
+}
+
 function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void): Command {
   const root = new Command('knock');
   root.exitOverride().configureOutput({ writeOut: world.out, writeErr: (text) => (/^error:/.test(text) ? undefined : world.err(text)) });

@@ -75,17 +75,29 @@ export const ALLOW_SHAPE = {
 
 const FILE_NAME = z.string().min(1).max(200).optional().describe('What this file is for');
 
+/** The same key where it must be there. */
+function described<T extends z.ZodType>(required: T, optional: z.ZodType): T {
+  return required.describe(optional.description ?? '');
+}
+
 /** For editors: the whole file in one schema. */
 export const ruleFileSchema = z.strictObject({
   name: FILE_NAME,
   clients: z
-    .array(z.union([z.strictObject({ ...CLIENT_SHAPE, name: clientName }), z.strictObject({ ref: clientName })]))
+    .array(
+      z.union([
+        z.strictObject({ ...CLIENT_SHAPE, name: described(clientName, CLIENT_SHAPE.name) }),
+        z.strictObject({ ref: described(clientName, REF_SHAPE.ref) }),
+      ]),
+    )
     .nullable()
-    .optional(),
+    .optional()
+    .describe('Who may knock'),
   allow: z
-    .array(z.strictObject({ ...ALLOW_SHAPE, services: oneOrMore(portsOrName, 256) }))
+    .array(z.strictObject({ ...ALLOW_SHAPE, services: described(oneOrMore(portsOrName, 256), ALLOW_SHAPE.services) }))
     .nullable()
-    .optional(),
+    .optional()
+    .describe('What these clients may have; the first entry that matches a request decides it'),
 });
 
 /** For the loader, which reads each entry of the lists by itself. */
