@@ -1,6 +1,6 @@
 // Takes one command line apart and runs what it asks for. Each part is loaded only when it is needed: starting is most of a knock's time.
 import { CommandError, usageError } from './command-error.ts';
-import { LATER_COMMANDS } from './knock-flags.ts';
+import { COMPLETE_WORD, LATER_COMMANDS } from './knock-flags.ts';
 import { checkOptions } from './options.ts';
 import type { Line } from './program.ts';
 import { readQuickly } from './quick-line.ts';
@@ -8,6 +8,10 @@ import type { World } from './world.ts';
 
 /** Runs one command line (without node and script). Gives the exit code; throws CommandError for what the user did wrong. */
 export async function runCli(argv: readonly string[], world: World): Promise<number> {
+  if (argv[0] === COMPLETE_WORD) {
+    const { completeKnock } = await import('./completing.ts');
+    return await completeKnock(argv.slice(1), world);
+  }
   const split = argv.indexOf('--');
   const own = split < 0 ? argv : argv.slice(0, split);
   const command = split < 0 ? [] : argv.slice(split + 1);
@@ -16,6 +20,10 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
   switch (line.kind) {
     case 'printed':
       return line.exitCode;
+    case 'completion': {
+      const { printCompletion } = await import('./completing.ts');
+      return printCompletion(line.shell, world);
+    }
     case 'keygen': {
       if (command.length > 0) throw usageError(['knock keygen takes no command after --']);
       const { keygen } = await import('./keygen.ts');

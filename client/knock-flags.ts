@@ -34,5 +34,7 @@ export const KNOCK_FLAGS: readonly KnockFlag[] = [
 ];
 
 /** Words that a command line cannot begin with and mean a host: commands of this version and of later ones. */
-export const COMMANDS = ['close', 'keygen'] as const;
+export const COMMANDS = ['close', 'keygen', 'completion'] as const;
 export const LATER_COMMANDS: readonly string[] = ['proxy', 'hold', 'doctor', 'add', 'profiles'];
+/** What the completion scripts begin their question with; it is in no help. */
+export const COMPLETE_WORD = '__complete';

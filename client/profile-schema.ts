@@ -35,8 +35,16 @@ export const PROFILE_SCHEMA = {
                 type: 'string',
                 pattern: '^(0|[1-9][0-9]{0,8})[smhd]$',
               },
-              source: { description: 'What the knock is bound to: auto, bound, none or an address (default auto)', type: 'string', minLength: 1 },
-              psk_file: { description: 'A pre-shared key: a file of 32 bytes in base64, readable by you alone', type: 'string', minLength: 1 },
+              source: {
+                description: 'What the knock is bound to: auto, bound, none or an address (default auto)',
+                type: 'string',
+                minLength: 1,
+              },
+              psk_file: {
+                description: 'A pre-shared key: a file of 32 bytes in base64, readable by you alone',
+                type: 'string',
+                minLength: 1,
+              },
               slots: { description: 'Knocks a minute that the server grants you (default 16)', type: 'integer', minimum: 1, maximum: 64 },
             },
             additionalProperties: false,

@@ -1,5 +1,6 @@
 // The command line of `knock` in full, by commander: subcommands, help, and a message for each mistake. Decides nothing about values.
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
+import { SHELLS, type Shell } from '../shell/completion-script.ts';
 import { usageError } from './command-error.ts';
 import type { KeygenOptions } from './keygen.ts';
 import { KNOCK_FLAGS } from './knock-flags.ts';
@@ -12,6 +13,7 @@ import type { World } from './world.ts';
 export type Line =
   | KnockLine
   | { readonly kind: 'keygen'; readonly options: KeygenOptions }
+  | { readonly kind: 'completion'; readonly shell: Shell }
   /** Help or version: printed already. */
   | { readonly kind: 'printed'; readonly exitCode: 0 | 2 };
 
@@ -64,6 +66,14 @@ Examples:
   knock keygen
   knock keygen -f ~/.config/knock/id_work -C "alice at work"
   knock keygen --no-passphrase --json      file, publicFile, publicKey, fingerprint, encrypted`;
+
+const COMPLETION_HELP = `
+Prints a script that completes hosts (profiles, ~/.ssh/config, known_hosts), services and options.
+
+Examples:
+  knock completion bash > ~/.local/share/bash-completion/completions/knock
+  knock completion fish > ~/.config/fish/completions/knock.fish
+  source <(knock completion zsh)       in ~/.zshrc, after compinit`;
 
 /** Reads the words before `--`. Throws a usage error for what commander refuses. */
 export function readFully(argv: readonly string[], world: Pick<World, 'out' | 'err'>): Line {
@@ -129,6 +139,12 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
     .option('--json', 'print one JSON object')
     .addHelpText('after', KEYGEN_HELP)
     .action((options: KeygenOptions) => found({ kind: 'keygen', options }));
+  root
+    .command('completion')
+    .description('print the completion script of a shell')
+    .addArgument(new Argument('<SHELL>', 'bash, zsh or fish').choices(SHELLS))
+    .addHelpText('after', COMPLETION_HELP)
+    .action((shell: Shell) => found({ kind: 'completion', shell }));
   return root;
 }
 

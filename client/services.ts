@@ -43,6 +43,11 @@ export type ProbePort = { readonly port: number; readonly service: string; reado
 /** What can be tried, and for each thing that cannot, why not. */
 export type ProbePlan = { readonly ports: readonly ProbePort[]; readonly unprobed: readonly string[] };
 
+/** The names that this machine can say a port for, to offer them. */
+export function serviceNames(): readonly { readonly name: string; readonly port: number }[] {
+  return Object.entries(WELL_KNOWN_TCP).map(([name, port]) => ({ name, port }));
+}
+
 /** Reads `ssh`, `tcp/8443`, `udp/51820` or `tcp/9000-9010`. */
 export function parseRequest(text: string): Parsed<Request> {
   if (/^(tcp|udp)\//.test(text)) {

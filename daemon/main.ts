@@ -7,6 +7,12 @@ import { posterndProgram } from './program/program.ts';
 
 async function main(argv: readonly string[]): Promise<void> {
   try {
+    // What the completion scripts ask. It is in no help.
+    if (argv[2] === '__complete') {
+      const { completePosternd } = await import('./commands/completing.ts');
+      await completePosternd(argv.slice(3), processOutput);
+      return;
+    }
     await posterndProgram().parseAsync([...argv]);
   } catch (error) {
     process.exitCode = report(error);

@@ -13,7 +13,10 @@ export const KNOCK_FACTS: Facts = {
   environment: [
     ['KNOCK_PASSPHRASE_FILE', 'A file whose first line is the passphrase of the private key, for use without a terminal.'],
     ['NO_COLOR', 'Where it is set and not empty, nothing is colored.'],
-    ['XDG_CONFIG_HOME, XDG_STATE_HOME', 'Where the configuration and the record of used slots are kept instead of `~/.config` and `~/.local/state`.'],
+    [
+      'XDG_CONFIG_HOME, XDG_STATE_HOME',
+      'Where the configuration and the record of used slots are kept instead of `~/.config` and `~/.local/state`.',
+    ],
   ],
   files: [
     ['~/.config/knock/config.yaml', 'Profiles, one for each server. Its JSON Schema is shipped as `docs/schema/knock.schema.json`.'],

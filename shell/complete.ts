@@ -1,6 +1,6 @@
 // Finds what may stand at the end of an unfinished command line, from the definitions that parse it. What only the host knows
 // (names of servers, clients, grants) comes from sources that the command gives. Pure apart from these.
-import type { Argument, Command, Option } from 'commander';
+import type { Command, Option } from 'commander';
 
 export type Candidate = { readonly word: string; readonly about: string };
 
@@ -104,7 +104,12 @@ function optionWords(command: Command, before: Before): readonly Candidate[] {
   return lineage(command)
     .flatMap((one) => one.options)
     .filter((option) => !option.hidden && !Object.hasOwn(before.options, option.attributeName()))
-    .concat(command.createHelp().visibleOptions(command).filter((option) => option.long === '--help'))
+    .concat(
+      command
+        .createHelp()
+        .visibleOptions(command)
+        .filter((option) => option.long === '--help'),
+    )
     .map((option) => ({ word: option.long ?? option.short ?? '', about: option.description }));
 }
 
@@ -132,10 +137,4 @@ const takesValue = (option: Option): boolean => option.required || option.option
 /** `FILE` of `-i, --identity <FILE>`. */
 function placeholder(option: Option): string {
   return /[<[]([^>\]]+)[>\]]/.exec(option.flags)?.[1] ?? '';
-}
-
-/** Only for tests of definitions: the placeholders that a source may be given for. */
-export function placeholders(root: Command): ReadonlySet<string> {
-  const own = [...root.options.map(placeholder), ...root.registeredArguments.map((one: Argument) => one.name())];
-  return new Set([...own, ...root.commands.flatMap((one) => [...placeholders(one)])].filter((name) => name !== ''));
 }

@@ -1,12 +1,13 @@
 // The completion scripts of bash, zsh and fish. They know nothing: they ask the program itself, by its hidden word `__complete`.
-import { type Completion, completeLine, type Sources } from './complete.ts';
+
 import type { Command } from 'commander';
+import { type Completion, completeLine, type Sources } from './complete.ts';
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** The word that asks for candidates. It is in no help. */
-export const COMPLETE_WORD = '__complete';
+// The word that asks for candidates. It is in no help.
+const COMPLETE_WORD = '__complete';
 
 /** The script for `program`, with how to install it in its first lines. */
 export function completionScript(shell: Shell, program: string): string {
@@ -62,7 +63,9 @@ function bashPrefix(word: string, breaks: string): number {
   return Math.max(...[':', '='].map((letter) => (breaks.includes(letter) ? word.lastIndexOf(letter) + 1 : 0)));
 }
 
-const bash = (name: string) => `# Completion of ${name} for bash: "${name} completion bash > ~/.local/share/bash-completion/completions/${name}",
+const bash = (
+  name: string,
+) => `# Completion of ${name} for bash: "${name} completion bash > ~/.local/share/bash-completion/completions/${name}",
 # or in a running shell: source <(${name} completion bash)
 _${name}_complete() {
   local line

@@ -34,5 +34,9 @@ function readPart(lines: readonly string[]): readonly HelpPart[] {
   const behind = lines.findIndex((line, at) => at > indented && !line.startsWith(' '));
   const end = behind < 0 ? lines.length : behind;
   const block: HelpPart = { kind: 'block', heading, lines: lines.slice(indented, end).map((line) => line.replace(/^ {2}/, '')) };
-  return [...(prose === '' ? [] : [{ kind: 'paragraph', text: prose } as const]), block, ...(end < lines.length ? readPart(lines.slice(end)) : [])];
+  return [
+    ...(prose === '' ? [] : [{ kind: 'paragraph', text: prose } as const]),
+    block,
+    ...(end < lines.length ? readPart(lines.slice(end)) : []),
+  ];
 }

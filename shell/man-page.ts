@@ -92,7 +92,9 @@ function usage(command: Command): string {
 /** Those that `known` has too are explained there. */
 function options(command: Command, known?: Command): readonly string[] {
   const isNew = (option: Option) => known?.options.every((other) => other.flags !== option.flags) ?? true;
-  return command.options.filter((option) => !option.hidden && isNew(option)).flatMap((option) => term(option.flags, sentence(about(option))));
+  return command.options
+    .filter((option) => !option.hidden && isNew(option))
+    .flatMap((option) => term(option.flags, sentence(about(option))));
 }
 
 function about(option: Option): string {

@@ -14,7 +14,9 @@ export type Page = {
 export function pageText(page: Page): string {
   const title = `.TH ${quoted(page.name.toUpperCase())} ${page.section} "${page.date}" ${quoted(page.source)} "Postern"`;
   // A paragraph that opens a section needs no macro of its own.
-  const body = page.body.flatMap((line) => line.split('\n')).filter((line, at, all) => line !== '.PP' || !/^\.S[HS] /.test(all[at - 1] ?? ''));
+  const body = page.body
+    .flatMap((line) => line.split('\n'))
+    .filter((line, at, all) => line !== '.PP' || !/^\.S[HS] /.test(all[at - 1] ?? ''));
   return `${[title, '.nh', '.ad l', ...body].join('\n')}\n`;
 }
 

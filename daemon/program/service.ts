@@ -1,5 +1,6 @@
-// The definitions of the commands that set the daemon up and run it: init, check, run, try, reload.
-import { type Command, Option } from 'commander';
+// The definitions of the commands that set the daemon up and run it: init, check, run, try, reload; and completion.
+import { Argument, type Command, Option } from 'commander';
+import { completionScript, SHELLS, type Shell } from '../../shell/completion-script.ts';
 import { processOutput } from '../commands/options.ts';
 import { common, type Globals, type Settle } from './definition.ts';
 
@@ -56,4 +57,16 @@ export function defineService(root: Command, globals: Settle): void {
       const { reloadCommand } = await import('../commands/control.ts');
       await reloadCommand(globals(options), processOutput);
     });
+  root
+    .command('completion')
+    .description('print the completion script of a shell')
+    .addArgument(new Argument('<shell>', 'bash, zsh or fish').choices(SHELLS))
+    .exitOverride()
+    .addHelpText(
+      'after',
+      '\nIt completes clients, grants and services too, as far as the one who types may read them.' +
+        '\n\nExamples:\n  posternd completion bash | sudo tee /usr/local/share/bash-completion/completions/posternd >/dev/null' +
+        '\n  source <(posternd completion zsh)       in ~/.zshrc, after compinit',
+    )
+    .action((shell: Shell) => processOutput.out(completionScript(shell, 'posternd').trimEnd()));
 }
