@@ -21,7 +21,8 @@ export async function completePosternd(args: readonly string[], output: Output):
 
 /** `who` is whoever a grant can be of, or a grant; `client` somebody of the rules; `services` what a rule can give. */
 const SOURCES: Sources = {
-  who: async (before) => [...(await grants(before)), ...(await clients(before))],
+  // Without a daemon there are no grants, but there are clients.
+  who: async (before) => [...(await grants(before).catch(() => [])), ...(await clients(before))],
   client: clients,
   name: clients,
   service: services,
