@@ -47,8 +47,8 @@ function profileWords(world: World, before: Before): readonly Candidate[] {
 
 /** Names of `known_hosts` that are not hashed, and those of ~/.ssh/config that are no patterns. */
 function knownHosts(world: World): readonly Candidate[] {
-  const fromKeys = clientPaths(world).knownHostsFiles.flatMap((file) =>
-    textOf(file)
+  const fromKeys = ['known_hosts', 'known_hosts2'].flatMap((file) =>
+    textOf(join(world.home, '.ssh', file))
       .split('\n')
       .filter((line) => /^[^#@|\s]/.test(line))
       .flatMap((line) => (line.split(/\s/, 1)[0] ?? '').split(','))

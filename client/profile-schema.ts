@@ -36,7 +36,12 @@ export const PROFILE_SCHEMA = {
                 pattern: '^(0|[1-9][0-9]{0,8})[smhd]$',
               },
               source: {
-                description: 'What the knock is bound to: auto, bound, none or an address (default auto)',
+                description: 'What the knock is bound to: auto, bound, none, stun or an address (default auto)',
+                type: 'string',
+                minLength: 1,
+              },
+              stun_server: {
+                description: 'Server that says which address your NAT shows (needed by source: stun)',
                 type: 'string',
                 minLength: 1,
               },

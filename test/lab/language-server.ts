@@ -1,11 +1,11 @@
 // Asks the YAML language server, as an editor does: by its protocol over standard input and output. Decides nothing about what is right.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { createRequire } from 'node:module';
 
 export type Finding = { readonly line: number; readonly message: string };
 
-const SERVER = fileURLToPath(new URL('../../../node_modules/yaml-language-server/bin/yaml-language-server', import.meta.url));
+const SERVER = createRequire(import.meta.url).resolve('yaml-language-server/bin/yaml-language-server');
 
 type Message = { readonly id?: number; readonly method?: string; readonly params?: unknown; readonly result?: unknown };
 type Diagnostics = {
