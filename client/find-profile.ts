@@ -1,0 +1,22 @@
+// Finds what the user keeps about a server in the client's configuration, which need not exist.
+import { readFileSync } from 'node:fs';
+import { CommandError, usageError } from './command-error.ts';
+import type { Profile } from './profile.ts';
+import { quote } from './quote.ts';
+
+/** The profile of this name in the file `named`, else in `standard`; empty when there is none. */
+export async function findProfile(name: string, named: string | undefined, standard: string): Promise<Readonly<Profile>> {
+  const file = named ?? standard;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    if (named === undefined && (code === 'ENOENT' || code === 'ENOTDIR')) return {};
+    throw new CommandError(2, 'config-unreadable', `cannot read the configuration ${quote(file)} (${code})`);
+  }
+  const { parseProfiles } = await import('./profile.ts');
+  const { profiles, problems } = parseProfiles(text, file);
+  if (problems.length > 0) throw usageError(problems);
+  return profiles.get(name) ?? {};
+}
