@@ -86,11 +86,15 @@ export class GrantBook {
     return [...this.#grants.values()];
   }
 
-  /** Those that end first at the top. May be walked in slices: grants that come or go meanwhile may or may not be met, others are. */
+  /** In no order. May be walked in slices: grants that come or go meanwhile may or may not be met, others are. */
+  each(): Iterable<Grant> {
+    return this.#grants.values();
+  }
+
+  /** Those that end first at the top, to the second. May be walked in slices, like `each`. */
   *soonestFirst(): Generator<Grant, void> {
-    for (const second of [...this.#bySecond.keys()].sort((a, b) => a - b)) {
-      yield* this.#pick(this.#bySecond.get(second)).toSorted((a, b) => a.deadlineMs - b.deadlineMs);
-    }
+    // Numbers of their own kind are sorted without a call for each pair, which would be a stall with a hundred thousand.
+    for (const second of Float64Array.from(this.#bySecond.keys()).sort()) yield* this.#lazily(this.#bySecond.get(second));
   }
 
   at(address: IpAddress): readonly Grant[] {
@@ -182,16 +186,16 @@ export class GrantBook {
     }
   }
 
-  /** At most so many grants whose time is over. The kernel has closed them already; this is for the log and the book. */
-  expired(now: MonotonicMs, most: number): readonly Grant[] {
-    const over: Grant[] = [];
+  /**
+   * Grants whose time is over. The kernel has closed them already; this is for the log and the book. May be walked in slices, and each may be
+   * removed when it was met.
+   */
+  *expired(now: MonotonicMs): Generator<Grant, void> {
     // As many seconds as grants last, at most: 2,592,000 for thirty days, of which those with grants are kept.
     for (const [second, ids] of this.#bySecond) {
       if (second * 1000 > now) continue;
-      for (const grant of this.#pick(ids)) if (grant.deadlineMs <= now && over.length < most) over.push(grant);
-      if (over.length === most) break;
+      for (const grant of this.#lazily(ids)) if (grant.deadlineMs <= now) yield grant;
     }
-    return over;
   }
 
   /**
@@ -202,6 +206,13 @@ export class GrantBook {
     for (const ids of this.#byAddress.values()) {
       const openings = this.#pick(ids).flatMap(openingsOf);
       yield this.#timed(openings, new Map(), new Set(), now).filter(({ opening }) => !admitsOnce(opening.kind) || !spent(opening));
+    }
+  }
+
+  *#lazily(ids: ReadonlySet<string> | undefined): Generator<Grant, void> {
+    for (const id of ids ?? []) {
+      const grant = this.#grants.get(id);
+      if (grant !== undefined) yield grant;
     }
   }
 

@@ -151,7 +151,8 @@ export class GrantKeeper {
     this.#sweeping = true;
     try {
       const pace = pacing();
-      for (let over = this.#takeOver(); over.length > 0; over = this.#takeOver()) {
+      const expired = this.#book.expired(this.#options.clock.monotonic());
+      for (let over = this.#takeOver(expired); over.length > 0; over = this.#takeOver(expired)) {
         for (const grant of over) this.#tell('ended', grant, 'its time was over');
         await pace();
       }
@@ -159,7 +160,7 @@ export class GrantKeeper {
       const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
       for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
       if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) {
-        await this.#journal.renew({ grants: this.#book.soonestFirst(), closes: [...this.#closes.values()] });
+        await this.#journal.renew({ grants: this.#book.each(), closes: [...this.#closes.values()] });
       }
     } finally {
       this.#sweeping = false;
@@ -167,9 +168,14 @@ export class GrantKeeper {
   }
 
   /** Some of those that are over, out of book and journal. */
-  #takeOver(): readonly Grant[] {
+  #takeOver(expired: Generator<Grant, void>): readonly Grant[] {
     if (this.#ended) return [];
-    const over = this.#book.expired(this.#options.clock.monotonic(), SWEPT_AT_ONCE);
+    const over: Grant[] = [];
+    while (over.length < SWEPT_AT_ONCE) {
+      const next = expired.next();
+      if (next.done === true) break;
+      over.push(next.value);
+    }
     this.#book.remove(over);
     this.#journal.drop(over);
     return [...this.#missed.splice(0, SWEPT_AT_ONCE), ...over];
