@@ -170,7 +170,8 @@ function serviceBytes({ name, ports, once, byDefault }: InvitedService): Uint8Ar
   return Buffer.concat([Uint8Array.of(flags, name?.length ?? 0), Buffer.from(name ?? '', 'latin1'), Uint8Array.of(ports.length), ranges]);
 }
 
-function isHost(text: string): boolean {
+/** SPEC 12.2: an address in its canonical form, or a name in lower case. */
+export function isHost(text: string): boolean {
   const address = parseAddress(text);
   if (address.ok) return address.value.text === text;
   return text.length <= MAX_HOST_LETTERS && HOST_NAME.test(text) && !NUMBER_AT_THE_END.test(text);

@@ -5,6 +5,7 @@ import { askDaemon } from '../control/ask.ts';
 import { type GrantLine, GrantsReport, type StatusReport, StatusReport as StatusShape } from '../control/messages.ts';
 import type { CommonOptions, Output } from './options.ts';
 import { requireConfig } from './require.ts';
+import { table } from './table.ts';
 
 export async function statusCommand(options: CommonOptions, output: Output): Promise<void> {
   const config = requireConfig(await loadConfig(options.config));
@@ -53,18 +54,6 @@ function describeGrants(grants: readonly GrantLine[]): string {
     `${grant.remaining_seconds} s`,
   ]);
   return table([['GRANT', 'CLIENT', 'ADDRESS', 'SERVICE', 'PORTS', 'TIME LEFT'], ...rows]);
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
 }
 
 function formatUptime(seconds: number): string {

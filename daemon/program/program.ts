@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { processOutput } from '../commands/options.ts';
 import { safeText } from '../safe-text.ts';
 import { VERSION } from '../version.ts';
+import { defineClients } from './clients.ts';
 import { settleFor } from './definition.ts';
 import { defineGate } from './gate.ts';
 import { defineGrants } from './grants.ts';
@@ -39,6 +40,7 @@ export function posterndProgram(): Command {
   defineService(root, globals);
   defineGate(root, globals);
   defineGrants(root, globals);
+  defineClients(root, globals);
   return root;
 }
 

@@ -8,7 +8,7 @@ import { formatPlace, inReadingOrder, type Problem, problemAt } from '../problem
 import { rememberingJudge } from './check-hooks.ts';
 import { gatherKeys } from './client-keys.ts';
 import { type ClientDraft, type RuleFileDraft, readRuleFile } from './read-rule-file.ts';
-import { readRuleFiles } from './rule-files.ts';
+import { type Instead, readRuleFiles } from './rule-files.ts';
 import type { AllowEntry, Client, RuleBook } from './rulebook.ts';
 import { ruleWarnings } from './warnings.ts';
 
@@ -22,15 +22,16 @@ export async function loadRuleBook(config: RulesConfig, now: UnixMs = systemCloc
   return problems.some((problem) => problem.severity === 'error') ? { problems } : { book: draft, problems };
 }
 
-/** For `check`: what could be read, although something is wrong. Never to be run with. */
+/** For `check`: what could be read, although something is wrong. Never to be run with. `instead`: how it would be after a change. */
 export async function draftRuleBook(
   config: RulesConfig,
   now: UnixMs,
+  instead?: Instead,
 ): Promise<{ readonly draft: RuleBook; readonly problems: readonly Problem[] }> {
   const problems: Problem[] = [];
   const files: RuleFileDraft[] = [];
   const judge = rememberingJudge();
-  for (const file of await readRuleFiles(config.rules, problems)) files.push(await readRuleFile(file, config, judge, problems));
+  for (const file of await readRuleFiles(config.rules, problems, instead)) files.push(await readRuleFile(file, config, judge, problems));
   const byName = clientsByName(files, problems);
   const drafts = [...byName.values()];
   const keys = await gatherKeys(drafts, problems);

@@ -7,16 +7,20 @@ import { type Problem, problemAt } from '../problem.ts';
 import { safeText } from '../safe-text.ts';
 
 // Tunable. 10,000 clients in one file are 1.5 MiB.
-const MAX_FILE_BYTES = 8 * 1024 * 1024;
+export const MAX_FILE_BYTES = 8 * 1024 * 1024;
 const MAX_FILES = 10_000;
 const MAX_DEPTH = 4;
 
 export type RuleFile = { readonly path: string; readonly source: YamlSource };
 
+/** Files below the folder with other bytes than the disk has: how the rules would be after a change. */
+export type Instead = ReadonlyMap<string, Uint8Array>;
+
 /** The files in deciding order. An unreadable one is an error, never left out silently: its rules would be missing. */
-export async function readRuleFiles(folder: string, problems: Problem[]): Promise<readonly RuleFile[]> {
-  const paths: string[] = [];
-  await collect(folder, 0, paths, problems);
+export async function readRuleFiles(folder: string, problems: Problem[], instead: Instead = new Map()): Promise<readonly RuleFile[]> {
+  const found: string[] = [];
+  await collect(folder, 0, found, problems);
+  const paths = [...new Set([...found, ...instead.keys()])];
   paths.sort((a, b) => (a < b ? -1 : 1));
   if (paths.length > MAX_FILES) {
     problems.push(problemAt(undefined, `more than ${MAX_FILES} rule files below ${safeText(folder)}`, 'put several clients into one file'));
@@ -24,7 +28,8 @@ export async function readRuleFiles(folder: string, problems: Problem[]): Promis
   }
   const files: RuleFile[] = [];
   for (const path of paths) {
-    const read = await readTrustedFile(path, 'config', MAX_FILE_BYTES);
+    const bytes = instead.get(path);
+    const read = bytes === undefined ? await readTrustedFile(path, 'config', MAX_FILE_BYTES) : ({ ok: true, bytes } as const);
     if (read.ok) files.push({ path, source: readYaml(path, read.bytes) });
     else problems.push(problemAt({ file: path, line: 1, column: 1 }, read.why, read.cure));
   }

@@ -98,8 +98,9 @@ export class Installation {
   /** The command line of that, for what is put in front of it. */
   command(args: readonly string[]): readonly string[] {
     const [command = '', ...more] = args;
-    const words = command === 'gate' ? [command, ...more.slice(0, 1)] : [command];
-    const rest = command === 'gate' ? more.slice(1) : more;
+    const isGroup = command === 'gate' || command === 'client';
+    const words = isGroup ? [command, ...more.slice(0, 1)] : [command];
+    const rest = isGroup ? more.slice(1) : more;
     return [process.execPath, POSTERND, ...words, '-c', this.configFile, ...rest];
   }
 
