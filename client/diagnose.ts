@@ -1,8 +1,10 @@
 // Says what most likely went wrong when a door did not open, the likeliest first, with what to do. Pure: judges reports only.
 import { CommandError } from './command-error.ts';
 import type { AddressReport, PortReport, Stopped } from './door.ts';
+import { clockHint } from './explain-clock.ts';
 import { quote } from './quote.ts';
 import type { ServerKey } from './server-key.ts';
+import type { Clock } from './time-source.ts';
 
 export type Circumstances = {
   readonly host: string;
@@ -17,6 +19,9 @@ export type Circumstances = {
   readonly clientFingerprint: string;
   /** This machine's time, UTC, for comparison. */
   readonly nowText: string;
+  readonly clock: Clock;
+  /** What the host's web server says, if it was asked and says anything. */
+  readonly hostClock: (Clock & { readonly kind: 'measured' }) | undefined;
 };
 
 /** The error for a run in which no address opened everything. */
@@ -164,11 +169,13 @@ function silentCauses(report: AddressReport | undefined, about: Circumstances): 
       : [
           `ssh goes to ${quote(about.host)} through ${quote(about.jump)} (ProxyJump), a knock does not: can this machine reach it directly?`,
         ];
+  const clock = clockHint(about.clock, about.hostClock, about.host, about.nowText);
   return [
+    ...(clock.likely ? [clock.text] : []),
     ...trouble,
     ...jump,
     `this key is not enrolled there, or may not open this service: ${about.clientFingerprint}; ${server}`,
-    `this machine's clock is off by more than a minute: it says ${about.nowText}`,
+    ...(clock.likely ? [] : [clock.text]),
     ...origin,
     ...bound,
     ...sourcePort,

@@ -1,6 +1,6 @@
 // Knocks at every address of a host and watches what opens. Decides when to knock again; says nothing to the user itself.
 import type { IpAddress } from '../protocol/address.ts';
-import { type Parsed, parsed } from '../protocol/brand.ts';
+import { type Parsed, parsed, unixMs } from '../protocol/brand.ts';
 import type { KnockSource } from '../protocol/knock.ts';
 import { sealKnock } from '../protocol/packet.ts';
 import { windowOf, windowStartMs } from '../protocol/tags.ts';
@@ -188,7 +188,7 @@ class Knocker {
   async #seal(deadlineMs: number, won: AbortSignal): Promise<Uint8Array | undefined> {
     const { pairing, secret, slots, action, requests, sourcePort } = this.#plan;
     for (;;) {
-      const sentAtMs = this.#world.now();
+      const sentAtMs = unixMs(this.#world.now() + this.#plan.correctionMs);
       const window = windowOf(sentAtMs);
       const claim = slots.claim(window);
       if (claim.kind === 'slot') {

@@ -12,6 +12,7 @@ import { quote } from './quote.ts';
 import { findTranslation } from './resolve.ts';
 import { formatRequest } from './services.ts';
 import { chooseSource, needsTranslation } from './source.ts';
+import { formatTimeSource } from './time-source.ts';
 import type { World } from './world.ts';
 
 /** One line for each field, or one object with `json`. A tag is not shown: it is a one-time password until it has been used. */
@@ -43,6 +44,8 @@ async function describe(plan: KnockPlan, target: KnockPlan['resolved']['targets'
     version: '1',
     action: action.kind === 'close' ? 'close' : action.once ? 'open, for one connection' : 'open',
     'sent at': `${sentAtMs} (${new Date(sentAtMs).toISOString()})`,
+    'signed by':
+      plan.time.kind === 'system' ? "this machine's clock" : `the clock of ${formatTimeSource(plan.time)} (asked when it is sent)`,
     lifetime: action.kind === 'close' ? 'none' : action.lifetimeSeconds === 0 ? "the rule's default" : `${action.lifetimeSeconds} s`,
     source: source.text,
     'source port': sourcePort === 0 ? 'any' : String(sourcePort),

@@ -4,12 +4,18 @@ import { type Closing, closeDoor } from './close-door.ts';
 import { type CommandError, isCommandError } from './command-error.ts';
 import { type Circumstances, explainFailure, explainStillOpen, explainUnsent } from './diagnose.ts';
 import { type AddressReport, knockAtAll } from './door.ts';
+import { clockNote } from './explain-clock.ts';
+import { localAddressFor } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
 import type { KnockPlan } from './plan.ts';
 import { type Prepared, prepareKnock } from './prepare.ts';
-import { formatMs, type JsonReport, jsonAddress, jsonError, printError, roundMs } from './report.ts';
+import { formatMs, type JsonReport, jsonAddress, jsonClock, jsonError, printError, roundMs } from './report.ts';
 import { formatRequest } from './services.ts';
+import type { Clock } from './time-source.ts';
 import type { World } from './world.ts';
+
+/** What the host's web server says about the time, if it was asked and says anything. */
+type HostClock = Circumstances['hostClock'];
 
 type Finding = Pick<JsonReport, 'result' | 'address' | 'afterMs' | 'wasOpen' | 'notes'> & {
   readonly text: string;
@@ -24,9 +30,12 @@ export async function knockCommand(action: 'open' | 'close', options: KnockOptio
   // What a command prints must stay its own: with `-- COMMAND` the result goes to stderr.
   const result = options.command.length > 0 ? world.err : world.out;
   let reports: readonly AddressReport[] = [];
+  let clock: Clock | undefined;
+  let hostClock: HostClock;
   let finding: Finding;
   try {
     const prepared = await prepareKnock(action, options, world, remark);
+    clock = prepared.clock;
     if (options.dryRun) {
       const { dryRun } = await import('./dry-run.ts');
       world.out(await dryRun(prepared.plan, world, options.output === 'json'));
@@ -38,14 +47,17 @@ export async function knockCommand(action: 'open' | 'close', options: KnockOptio
       finding = judgeClose(prepared, closing, world);
     } else {
       reports = await knockAtAll(prepared.plan, world, remark);
-      finding = judgeOpen(prepared, reports, world);
+      hostClock = await compareClocks(prepared, reports, world);
+      finding = judgeOpen(prepared, reports, hostClock, world);
     }
+    const note = clockNote(clock);
+    if (note !== undefined) finding = { ...finding, notes: [...finding.notes, note] };
     prepared.plan.slots.prune(world.now());
   } catch (cause) {
     if (!isCommandError(cause)) throw cause;
     finding = failed(cause);
   }
-  if (options.output === 'json') result(`${JSON.stringify(jsonReport(action, options, reports, finding))}\n`);
+  if (options.output === 'json') result(`${JSON.stringify(jsonReport(action, options, reports, finding, jsonClock(clock, hostClock)))}\n`);
   if (finding.error !== undefined) {
     printError(finding.error, world);
     return finding.error.exitCode;
@@ -59,7 +71,17 @@ export async function knockCommand(action: 'open' | 'close', options: KnockOptio
   return await runCommand(options.command, world);
 }
 
-function circumstances({ plan, serverKeyOrigin, jump }: Prepared, world: World): Circumstances {
+/** After silence alone, and only where no clock was named: what the host itself says about the time. */
+async function compareClocks({ plan, clock }: Prepared, reports: readonly AddressReport[], world: World): Promise<HostClock> {
+  const sent = reports.filter((report) => report.sent > 0);
+  const silent = sent.every((report) => report.ports.every((port) => port.after !== 'open' && port.before !== 'open'));
+  const [first] = sent;
+  if (first === undefined || !silent || plan.unchecked !== undefined || clock.kind !== 'system') return undefined;
+  const { hostClock } = await import('./host-clock.ts');
+  return await hostClock(first.address, plan.host, localAddressFor(plan.from, first.address.family), world.now);
+}
+
+function circumstances({ plan, serverKeyOrigin, jump, clock }: Prepared, hostClock: HostClock, world: World): Circumstances {
   return {
     host: plan.host,
     knockPort: plan.knockPort,
@@ -67,14 +89,16 @@ function circumstances({ plan, serverKeyOrigin, jump }: Prepared, world: World):
     sourcePort: plan.sourcePort,
     serverKeyOrigin,
     jump,
+    clock,
+    hostClock,
     clientFingerprint: fingerprint(plan.secret.publicKey),
     nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),
   };
 }
 
-function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], world: World): Finding {
+function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], hostClock: HostClock, world: World): Finding {
   const { plan } = prepared;
-  const about = circumstances(prepared, world);
+  const about = circumstances(prepared, hostClock, world);
   const sent = reports.filter((report) => report.sent > 0);
   if (sent.length === 0) return failed(explainUnsent(reports, about));
   if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
@@ -125,7 +149,7 @@ function unchecked(plan: KnockPlan, sent: readonly AddressReport[], why: string)
 function judgeClose(prepared: Prepared, { reports, stillOpen }: Closing, world: World): Finding {
   const { plan } = prepared;
   const sent = reports.filter((report) => report.sent > 0);
-  if (sent.length === 0) return failed(explainUnsent(reports, circumstances(prepared, world)));
+  if (sent.length === 0) return failed(explainUnsent(reports, circumstances(prepared, undefined, world)));
   if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
   if (stillOpen !== undefined) return failed(explainStillOpen(stillOpen.address.text, stillOpen.port));
   return {
@@ -143,7 +167,13 @@ function failed(error: CommandError): Finding {
   return { result: 'failed', address: null, afterMs: null, wasOpen: null, notes: [], text: '', error };
 }
 
-function jsonReport(action: 'open' | 'close', options: KnockOptions, reports: readonly AddressReport[], finding: Finding): JsonReport {
+function jsonReport(
+  action: 'open' | 'close',
+  options: KnockOptions,
+  reports: readonly AddressReport[],
+  finding: Finding,
+  clock: JsonReport['clock'],
+): JsonReport {
   return {
     ok: finding.error === undefined,
     action,
@@ -156,6 +186,7 @@ function jsonReport(action: 'open' | 'close', options: KnockOptions, reports: re
     services: options.requests.map(formatRequest),
     addresses: reports.map(jsonAddress),
     notes: finding.notes,
+    clock,
     error: finding.error === undefined ? null : jsonError(finding.error),
   };
 }

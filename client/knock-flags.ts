@@ -23,6 +23,7 @@ export const KNOCK_FLAGS: readonly KnockFlag[] = [
   { flags: '--via <INTERFACE|ADDRESS>', about: "send and check from this interface's address, or from this address" },
   { flags: '-4, --ipv4', about: 'IPv4 addresses of HOST only' },
   { flags: '-6, --ipv6', about: 'IPv6 addresses of HOST only' },
+  { flags: '--time <WHICH>', about: 'clock to sign by: system, https://HOST or sntp:SERVER (system)' },
   { flags: '--retries <N>', about: 'knock again up to N times (3)' },
   { flags: '--timeout <TIME>', about: 'give up after this time (5s)' },
   { flags: '--no-verify', about: 'do not check the port' },

@@ -6,6 +6,7 @@ import { usageError } from './command-error.ts';
 import { quote } from './quote.ts';
 import { parseRequests } from './services.ts';
 import { parseOnBehalf, parseSource, type SourceMode } from './source.ts';
+import { parseTimeSource, type TimeSource } from './time-source.ts';
 
 /** As commander gives them: every value is still text. */
 export type RawOptions = {
@@ -18,6 +19,7 @@ export type RawOptions = {
   readonly onBehalf?: string;
   readonly sourcePort?: string;
   readonly via?: string;
+  readonly time?: string;
   readonly ipv4?: boolean;
   readonly ipv6?: boolean;
   readonly retries?: string;
@@ -43,6 +45,7 @@ export type KnockOptions = {
   /** 0: any. */
   readonly sourcePort: number;
   readonly via: string | undefined;
+  readonly time: TimeSource | undefined;
   readonly family: Family | undefined;
   /** Undefined: the default, within the budget of slots. */
   readonly retries: number | undefined;
@@ -86,6 +89,7 @@ export function checkOptions(host: string, services: readonly string[], command:
     source: source(raw, problems),
     sourcePort: wholeNumber('--source-port', raw.sourcePort, 1, 65535, problems) ?? 0,
     via: raw.via,
+    time: timeSource(raw.time, problems),
     family: raw.ipv4 === true ? 4 : raw.ipv6 === true ? 6 : undefined,
     retries: wholeNumber('--retries', raw.retries, 0, MAX_RETRIES, problems),
     timeoutMs: (seconds('--timeout', raw.timeout, MAX_TIMEOUT_SECONDS, problems) ?? DEFAULT_TIMEOUT_MS / 1000) * 1000,
@@ -121,6 +125,14 @@ function seconds(name: string, text: string | undefined, most: number, problems:
   problems.push(
     `${name}: ${duration.ok ? `${quote(text)} is out of range (1s to ${most}s)` : `not a duration: ${quote(text)} (write 30s, 10m, 2h or 7d)`}`,
   );
+  return undefined;
+}
+
+function timeSource(text: string | undefined, problems: string[]): TimeSource | undefined {
+  if (text === undefined) return undefined;
+  const time = parseTimeSource(text);
+  if (time.ok) return time.value;
+  problems.push(`--time: ${time.why}`);
   return undefined;
 }
 

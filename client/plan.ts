@@ -7,6 +7,7 @@ import type { Resolved } from './resolve.ts';
 import type { ProbePlan } from './services.ts';
 import type { SlotDrawer } from './slots.ts';
 import type { SettledMode } from './source.ts';
+import type { TimeSource } from './time-source.ts';
 
 export type KnockPlan = {
   /** As the user typed it. */
@@ -20,6 +21,9 @@ export type KnockPlan = {
   readonly from: readonly IpAddress[];
   /** The port that the user will connect from, 0 = any. */
   readonly sourcePort: number;
+  readonly time: TimeSource;
+  /** Added to this machine's time when a knock is signed; the system's clock is not touched. */
+  readonly correctionMs: number;
   readonly secret: SecretKey;
   readonly pairing: Pairing;
   readonly slots: SlotDrawer;

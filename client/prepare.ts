@@ -1,4 +1,4 @@
-// Gathers all that a knock needs (profile, keys, addresses, slots) into a plan. Sends nothing; asks for a passphrase if it must.
+// Gathers all that a knock needs (profile, keys, addresses, slots) into a plan. Sends nothing to the host; asks for a passphrase if it must.
 import type { IpAddress } from '../protocol/address.ts';
 import type { SecretKey } from '../protocol/identity.ts';
 import type { Action } from '../protocol/knock.ts';
@@ -21,6 +21,7 @@ import { SlotDrawer } from './slots.ts';
 import type { SettledMode } from './source.ts';
 import { findSshHost, type SshHost } from './ssh-host.ts';
 import { reachable, settleMode } from './targets.ts';
+import { type Clock, correctionMs, type TimeSource } from './time-source.ts';
 import type { World } from './world.ts';
 
 // Fixed by cli.md.
@@ -30,6 +31,7 @@ export type Prepared = {
   readonly plan: KnockPlan;
   readonly serverKeyOrigin: ServerKey['origin'];
   readonly identityPath: string;
+  readonly clock: Clock;
   /** The host that ssh goes through to this one, if its configuration says so. */
   readonly jump: string | undefined;
 };
@@ -56,9 +58,12 @@ export async function prepareKnock(
   remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
   const source = settleMode(options.source ?? profile.source ?? { kind: 'auto' }, profile);
   const from = localAddresses(options.via, source);
+  const time: TimeSource = options.time ?? profile.time ?? { kind: 'system' };
+  const asking = time.kind === 'system' || options.dryRun ? undefined : outcomeOf(askClock(time, from, options, world));
   const resolved = reachable(await lookup(), source, from);
   remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
-  return assembleKnock({ kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved }, world, remark);
+  const clock: Clock = (await asking?.()) ?? { kind: 'system' };
+  return assembleKnock({ kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved, time, clock }, world, remark);
 }
 
 /** All that was found, and nothing that has to be asked for. */
@@ -73,11 +78,13 @@ export type KnockParts = {
   readonly source: SettledMode;
   readonly from: readonly IpAddress[];
   readonly resolved: Resolved;
+  readonly time: TimeSource;
+  readonly clock: Clock;
 };
 
 /** Puts the plan together. Reads the pre-shared key, if the profile names one. */
 export function assembleKnock(parts: KnockParts, world: World, remark: (text: string) => void): Prepared {
-  const { kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved } = parts;
+  const { kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved, time, clock } = parts;
   const slots = profile.slots ?? DEFAULT_SLOTS;
   const probes = planProbes(requests, ssh.port);
   const plan: KnockPlan = {
@@ -89,6 +96,8 @@ export function assembleKnock(parts: KnockParts, world: World, remark: (text: st
     source,
     from,
     sourcePort: options.sourcePort,
+    time,
+    correctionMs: correctionMs(clock),
     secret: identity.secret,
     pairing: pairAsClient(identity.secret, serverKey.publicKey, findPsk(profile, world)),
     slots: drawer(clientPaths(world).stateDir, identity.secret, serverKey, slots, world, remark),
@@ -97,7 +106,13 @@ export function assembleKnock(parts: KnockParts, world: World, remark: (text: st
     probes,
     unchecked: whyUnchecked(options, source, probes.ports.length),
   };
-  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path, jump: ssh.jump };
+  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path, clock, jump: ssh.jump };
+}
+
+/** Of the sources of time only those that the user named: see ask-time.ts, which a plain knock never loads. */
+export async function askClock(time: TimeSource, from: readonly IpAddress[], options: KnockOptions, world: World): Promise<Clock> {
+  const { askTime } = await import('./ask-time.ts');
+  return await askTime(time, { now: world.now, from, timeoutMs: options.timeoutMs });
 }
 
 function drawer(

@@ -9,6 +9,7 @@ import type { Endpoint } from './endpoint.ts';
 import { nearest, quote } from './quote.ts';
 import { parseRequest } from './services.ts';
 import { parseSource, parseStunServer, type SourceMode } from './source.ts';
+import { parseTimeSource, type TimeSource } from './time-source.ts';
 
 /** What the user keeps about one server. Everything but the name can be left out. */
 export type Profile = {
@@ -20,6 +21,7 @@ export type Profile = {
   ttlSeconds?: number;
   source?: SourceMode;
   stunServer?: Endpoint;
+  time?: TimeSource;
   pskFile?: string;
   slots?: number;
 };
@@ -43,6 +45,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
   ttl: (value, profile) => store(lifetime(value), (seconds) => (profile.ttlSeconds = seconds)),
   source: (value, profile) => store(chain(text(value), parseSource), (source) => (profile.source = source)),
   stun_server: (value, profile) => store(chain(text(value), parseStunServer), (server) => (profile.stunServer = server)),
+  time: (value, profile) => store(chain(text(value), parseTimeSource), (time) => (profile.time = time)),
   psk_file: (value, profile) => store(text(value), (path) => (profile.pskFile = path)),
   slots: (value, profile) => store(integer(value, 1, 64), (slots) => (profile.slots = slots)),
 };

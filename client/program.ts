@@ -17,8 +17,6 @@ export type Line =
   /** Help or version: printed already. */
   | { readonly kind: 'printed'; readonly exitCode: 0 | 2 };
 
-const LATER_OPTIONS = ['--time'];
-
 const OPEN_HELP = `
 SERVICE is a name (ssh, https, or one that the server defined), tcp/8443, udp/51820 or tcp/9000-9010.
 Without one, the server opens what its rule gives by default, and tcp/22 is checked.
@@ -33,6 +31,7 @@ Examples:
   knock web1 ssh --source stun:stun.example.org   bound to the address that this STUN server sees
   knock web1 ssh --via wlan0                 from the address of wlan0
   knock web1 udp/51820 --source-port 51820   for connections from this port only
+  knock web1 ssh --time sntp:192.0.2.123     signed by that server's clock, where this machine's is wrong
   knock web1 --dry-run                       show what would be sent, field by field
 
 Keys: -i, else the profile's, else ~/.config/knock/id_ed25519, else ~/.ssh/id_ed25519. The server's: --server-key, else
@@ -40,11 +39,14 @@ the profile's, else the ssh-ed25519 line for HOST in ~/.ssh/known_hosts. A passp
 read from the file that KNOCK_PASSPHRASE_FILE names. Profiles are in ~/.config/knock/config.yaml.
 Without --source, a knock is bound to this machine's address only if that is a global one; behind a NAT, stun:SERVER finds
 the outer one. No server but HOST is ever asked on its own. A bound knock is worthless to whoever catches it elsewhere.
+The server takes a knock only if both clocks agree within a minute or so. --time asks the one clock that you name and corrects
+what is signed, never the system's clock. It is trusted: who controls it can have a knock signed for tonight.
 A service whose rule says "once" on the server admits one connection, and the check uses it: give --once or --no-verify.
 
 With --json, one object on standard output (with "-- COMMAND", on standard error), also when it fails:
   ok, action (open, close), host, result (open, sent, closed, failed), address, afterMs, wasOpen, knocksSent, services,
-  addresses [{address, knocksSent, source, ports [{service, before, after, afterMs}]}], notes, error {code, message, hints}
+  addresses [{address, knocksSent, source, ports [{service, before, after, afterMs}]}], notes,
+  clock {source, offsetMs, corrected}, error {code, message, hints}
 The error is written to standard error too, as one line.
 
 Exit codes: 0 open (or sent, when it cannot be checked); 1 it did not work; 2 wrong usage or configuration;
@@ -150,7 +152,5 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
 
 function commanderText(error: CommanderError): string {
   const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-  const option = /^unknown option '([^']*)'/.exec(text)?.[1];
-  if (option !== undefined && LATER_OPTIONS.includes(option)) return `the option ${option} is not in this version`;
   return `${quote(text).slice(1, -1).replaceAll('\\"', '"')} (see knock --help)`;
 }

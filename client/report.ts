@@ -2,6 +2,7 @@
 import type { KnockSource } from '../protocol/knock.ts';
 import type { CommandError } from './command-error.ts';
 import type { AddressReport } from './door.ts';
+import { type Clock, correctionMs } from './time-source.ts';
 import type { World } from './world.ts';
 
 /** `result`: open (seen), sent (not checked), closed (seen), failed. */
@@ -17,6 +18,8 @@ export type JsonReport = {
   readonly services: readonly string[];
   readonly addresses: readonly JsonAddress[];
   readonly notes: readonly string[];
+  /** Null when no other clock was asked, or none answered. `offsetMs`: what this machine's is behind (negative: ahead). */
+  readonly clock: JsonClock | null;
   readonly error: JsonError | null;
 };
 
@@ -26,6 +29,8 @@ type JsonAddress = {
   readonly source: string | null;
   readonly ports: readonly { readonly service: string; readonly before: string; readonly after: string; readonly afterMs: number | null }[];
 };
+
+type JsonClock = { readonly source: string; readonly offsetMs: number; readonly corrected: boolean };
 
 type JsonError = { readonly code: string; readonly message: string; readonly hints: readonly string[] };
 
@@ -41,6 +46,13 @@ export function jsonAddress(report: AddressReport): JsonAddress {
       afterMs: port.openedAfterMs === undefined ? null : roundMs(port.openedAfterMs),
     })),
   };
+}
+
+/** `clock` is one that was signed by, `hostClock` one that was only compared with. */
+export function jsonClock(clock: Clock | undefined, hostClock: Clock | undefined): JsonClock | null {
+  const known = clock?.kind === 'measured' ? clock : hostClock?.kind === 'measured' ? hostClock : undefined;
+  if (known === undefined) return null;
+  return { source: known.source, offsetMs: Math.round(known.offsetMs), corrected: known === clock && correctionMs(known) !== 0 };
 }
 
 export function jsonError(error: CommandError): JsonError {

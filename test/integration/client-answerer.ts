@@ -20,6 +20,23 @@ function stunAnswer(request: Buffer, address: string): Buffer {
   return out;
 }
 
+type Spoilt = { readonly leap?: number; readonly stratum?: number; readonly referenceId?: string; readonly offByMs?: number };
+
+/** RFC 5905 figure 8, with this machine's time. */
+function sntpAnswer(request: Buffer, { leap = 0, stratum = 2, referenceId = '', offByMs = 0 }: Spoilt): Buffer {
+  const out = Buffer.alloc(48);
+  out[0] = (leap << 6) | (4 << 3) | 4;
+  out[1] = stratum;
+  out.write(referenceId, 12, 'latin1');
+  request.copy(out, 24, 40, 48);
+  const unixS = (Date.now() + offByMs) / 1000;
+  for (const at of [16, 32, 40]) {
+    out.writeUInt32BE(Math.floor(unixS) + 2_208_988_800, at);
+    out.writeUInt32BE(Math.floor((unixS % 1) * 2 ** 32), at + 4);
+  }
+  return out;
+}
+
 const KINDS: Readonly<Record<string, (argument: string) => Answer>> = {
   'stun-says': (address) => (request) => [stunAnswer(request, address)],
   'stun-other-transaction': (address) => (request) => {
@@ -32,6 +49,17 @@ const KINDS: Readonly<Record<string, (argument: string) => Answer>> = {
     const forged = stunAnswer(request, '9.9.9.9');
     forged[8] = (forged[8] ?? 0) ^ 0x80;
     return [forged, Buffer.from('junk'), stunAnswer(request, address)];
+  },
+  'sntp-honest': () => (request) => [sntpAnswer(request, {})],
+  'sntp-kiss': () => (request) => [sntpAnswer(request, { stratum: 0, referenceId: 'DENY' })],
+  'sntp-unsynchronized': () => (request) => [sntpAnswer(request, { leap: 3 })],
+  // What arrives first are other people's guesses, a day off; the answer comes after them.
+  'sntp-after-guesses': () => (request) => {
+    const forged = sntpAnswer(request, { offByMs: 86_400_000 });
+    forged[31] = (forged[31] ?? 0) ^ 1;
+    const asClient = sntpAnswer(request, { offByMs: 86_400_000 });
+    asClient[0] = 0x23;
+    return [forged, asClient, forged.subarray(0, 47), sntpAnswer(request, {})];
   },
   silent: () => () => [],
 };

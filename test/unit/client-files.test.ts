@@ -18,7 +18,7 @@ const LINE = formatPublicLine(SERVER, '');
 describe('profiles', () => {
   test('reads every key', () => {
     const { profiles, problems } = parseProfiles(
-      `profiles:\n  web1:\n    host: web1.example.org\n    server_key: ${LINE}\n    identity: ~/.ssh/id_ed25519\n    port: 4242\n    services: [ssh, tcp/8443]\n    ttl: 5m\n    source: bound\n    stun_server: 192.0.2.7\n    psk_file: ~/x.psk\n    slots: 64\n  bare: {}\n`,
+      `profiles:\n  web1:\n    host: web1.example.org\n    server_key: ${LINE}\n    identity: ~/.ssh/id_ed25519\n    port: 4242\n    services: [ssh, tcp/8443]\n    ttl: 5m\n    source: bound\n    stun_server: 192.0.2.7\n    time: sntp:192.0.2.8\n    psk_file: ~/x.psk\n    slots: 64\n  bare: {}\n`,
       'c',
     );
     assert.deepEqual(problems, []);
@@ -31,6 +31,7 @@ describe('profiles', () => {
       ttlSeconds: 300,
       source: { kind: 'bound' },
       stunServer: { host: '192.0.2.7', port: 3478 },
+      time: { kind: 'sntp', server: { host: '192.0.2.8', port: 123 } },
       pskFile: '~/x.psk',
       slots: 64,
     });
