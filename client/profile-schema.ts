@@ -36,7 +36,7 @@ export const PROFILE_SCHEMA = {
                 pattern: '^(0|[1-9][0-9]{0,8})[smhd]$',
               },
               source: {
-                description: 'What the knock is bound to: auto, bound, none, stun or an address (default auto)',
+                description: 'What the knock is bound to: auto, bound, none, stun, stun:SERVER or an address (default auto)',
                 type: 'string',
                 minLength: 1,
               },
@@ -44,6 +44,11 @@ export const PROFILE_SCHEMA = {
                 description: 'Server that says which address your NAT shows (needed by source: stun)',
                 type: 'string',
                 minLength: 1,
+              },
+              time: {
+                description: 'Clock to sign by: system, https://HOST or sntp:SERVER; it is trusted (default system)',
+                type: 'string',
+                pattern: '^(system|https://.+|sntp:.+)$',
               },
               psk_file: {
                 description: 'A pre-shared key: a file of 32 bytes in base64, readable by you alone',

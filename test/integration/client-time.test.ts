@@ -9,7 +9,8 @@ import { type Running, run, runNow } from '../lab/process.ts';
 import { REQUEST, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
 
-const file = (name: string) => fileURLToPath(new URL(`./${name}`, import.meta.url));
+const ANSWERER = fileURLToPath(new URL('./client-answerer.js', import.meta.url));
+const WEB_SERVER = fileURLToPath(new URL('./client-https-clock.js', import.meta.url));
 const SHIFT = `--import=${new URL('./client-shifted-clock.js', import.meta.url).href}`;
 const skip = labMissing() ?? false;
 const noChrony = runNow(['which', 'chronyd']) === '' && 'chronyd is not here (Debian puts it in the place of systemd-timesyncd)';
@@ -43,8 +44,8 @@ describe('a clock that is wrong', { skip, timeout: 240_000 }, () => {
     await server.waitForOutput(/ready/);
     return server;
   }
-  const sntp = (kind: string) => serve('stranger', [file('client-answerer.js'), kind, '123']);
-  const https = () => serve('stranger', [file('client-https-clock.js'), '443', join(folder, 'key'), join(folder, 'cert')]);
+  const sntp = (kind: string) => serve('stranger', [ANSWERER, kind, '123']);
+  const https = () => serve('stranger', [WEB_SERVER, '443', join(folder, 'key'), join(folder, 'cert')]);
   const trusted = () => ({ NODE_EXTRA_CA_CERTS: join(folder, 'ca') });
   const noGrant = async () => assert.deepEqual((await stage.postern.status()).grants, []);
 
@@ -142,7 +143,7 @@ describe('a clock that is wrong', { skip, timeout: 240_000 }, () => {
   });
 
   test('the host’s own web server is compared with, said first, and never signed by', async () => {
-    await serve('server', [file('client-https-clock.js'), '80']);
+    await serve('server', [WEB_SERVER, '80']);
     const result = await knock(BEHIND_MS, ['--timeout', '1s']);
     const [, first = ''] = result.stderr.split('\n');
     assert.match(
