@@ -1,8 +1,9 @@
 // What a trial leaves for the daemon that is started next, and which connection may confirm it. It survives the process, not the boot.
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Connection } from './control/messages.ts';
+import { replaceFile } from './fresh-file.ts';
 
 const FILE = 'trial.json';
 const Note = z.strictObject({
@@ -26,7 +27,7 @@ export function readNote(folder: string, bootId: string): TrialNote | undefined 
 }
 
 export function writeNote(folder: string, note: TrialNote): void {
-  writeFileSync(join(folder, FILE), JSON.stringify(note), { mode: 0o600 });
+  replaceFile(join(folder, FILE), JSON.stringify(note));
 }
 
 export function dropNote(folder: string): void {

@@ -1,7 +1,7 @@
 // `posternd init`: makes what a first start needs and is not there yet. It never overwrites, and opens or closes no port.
 
 import { randomBytes } from 'node:crypto';
-import { chown, readdir, readFile } from 'node:fs/promises';
+import { lchown, readdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { type SecretKey, secretFromSeed } from '../../protocol/identity.ts';
@@ -138,7 +138,8 @@ async function ledger(state: string, owner: Owner, note: Note): Promise<void> {
       throw error;
     },
   );
-  if (made) await chown(path, owner.uid, owner.gid);
+  // Never what a link leads to: the folder is the daemon's, and may have been for long.
+  if (made) await lchown(path, owner.uid, owner.gid);
   note(path, 'replay ledger', made);
 }
 

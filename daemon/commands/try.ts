@@ -1,6 +1,6 @@
 // `posternd try`: asks for a trial of the gate, tells the administrator what to do, and says how it ended. The timer is not here (trial.ts):
 // this process, its terminal and its connection may all be lost meanwhile.
-import { closeSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, readSync, statSync } from 'node:fs';
 import { chown } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { askDaemon, NotRunning } from '../control/ask.ts';
 import { type Request, TrialReport } from '../control/messages.ts';
+import { createFresh } from '../fresh-file.ts';
 import { formatProblem } from '../problem.ts';
 import { readSetup } from '../setup.ts';
 import { type Launched, launch } from '../spawn.ts';
@@ -25,6 +26,7 @@ const START_PATIENCE_MS = 20_000;
 const END_PATIENCE_MS = 5000;
 /** Of what a process that did not start said. */
 const MOST_LINES = 10;
+const MOST_SAID_BYTES = 64 * 1024;
 const LONGEST_SECONDS = 3600;
 
 export type TryOptions = CommonOptions & { readonly action: 'begin' | 'confirm' | 'cancel'; readonly time: string };
@@ -90,13 +92,14 @@ async function beginAlone(config: Config, ask: Parameters<typeof trial>[1]): Pro
   if (owner === undefined) throw new CommandError(2, `there is no ${config.state}: run "posternd init" first`);
   const folder = dirname(config.control);
   if (mkdirSync(folder, { recursive: true, mode: 0o750 }) !== undefined) await chown(folder, owner.uid, owner.gid);
-  const file = join(folder, 'trial.log');
-  const log = openSync(file, 'w', 0o600);
+  const log = createFresh(join(folder, 'trial.log'));
   const launched = launch([...asOwner(owner), process.execPath, process.argv[1] ?? '', 'run', '--for-trial', '-c', config.file], log);
-  closeSync(log);
-  const report = await answersOrEnds(config, launched, file, ask);
-  launched.forget();
-  return report;
+  try {
+    return await answersOrEnds(config, launched, log, ask);
+  } finally {
+    closeSync(log);
+    launched.forget();
+  }
 }
 
 function asOwner({ uid, gid }: { readonly uid: number; readonly gid: number }): readonly string[] {
@@ -105,7 +108,7 @@ function asOwner({ uid, gid }: { readonly uid: number; readonly gid: number }): 
   return ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', ...capabilities, '--'];
 }
 
-async function answersOrEnds(config: Config, launched: Launched, file: string, ask: Parameters<typeof trial>[1]): Promise<TrialReport> {
+async function answersOrEnds(config: Config, launched: Launched, log: number, ask: Parameters<typeof trial>[1]): Promise<TrialReport> {
   const ended: { code: number | undefined } = { code: undefined };
   void launched.ended.then((code) => {
     ended.code = code;
@@ -118,7 +121,7 @@ async function answersOrEnds(config: Config, launched: Launched, file: string, a
       if (!(error instanceof NotRunning)) throw error;
     }
     if (ended.code !== undefined || systemClock.monotonic() > patience) {
-      const said = readFileSync(file, 'utf8').trim().split('\n').slice(-MOST_LINES).join('\n');
+      const said = firstPart(log).trim().split('\n').slice(-MOST_LINES).join('\n');
       throw new CommandError(
         ended.code === 2 || ended.code === 3 ? ended.code : 1,
         said.replaceAll(/^posternd: /gm, '') || 'the trial did not start',
@@ -126,6 +129,12 @@ async function answersOrEnds(config: Config, launched: Launched, file: string, a
     }
     await delay(LOOK_MS / 4);
   }
+}
+
+/** From the file that was made, whatever stands under its name by now. */
+function firstPart(log: number): string {
+  const bytes = Buffer.alloc(MOST_SAID_BYTES);
+  return bytes.toString('utf8', 0, readSync(log, bytes, 0, bytes.length, 0));
 }
 
 function invitation(seconds: number, config: Config, file: string): readonly string[] {

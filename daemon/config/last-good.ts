@@ -1,8 +1,8 @@
 // The last configuration with which a gate stood, kept beside the ledger: a mistake in the file must not leave a server open at the next boot.
 // Used for the gate alone, never for a daemon, and never without saying so.
-import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { replaceFile } from '../fresh-file.ts';
 import type { Config } from './config.ts';
 import { draftConfig, interpretConfig, MAX_CONFIG_BYTES } from './load.ts';
 import { systemServiceNames } from './service-names.ts';
@@ -21,13 +21,10 @@ export async function keepLastGood(config: Config): Promise<string | undefined> 
   const read = await readTrustedFile(config.file, 'config', MAX_CONFIG_BYTES);
   // Changed since it was loaded: what stands there now is not known to be good.
   if (!read.ok || !isGood(await interpret(config.file, read.bytes))) return undefined;
-  const next = `${path}.${process.pid}.new`;
   try {
-    await writeFile(next, JSON.stringify({ file: config.file, text: read.bytes.toString('utf8') }), { mode: 0o600, flag: 'wx' });
-    await rename(next, path);
+    replaceFile(path, JSON.stringify({ file: config.file, text: read.bytes.toString('utf8') }));
     return undefined;
   } catch (error) {
-    await rm(next, { force: true }).catch(() => undefined);
     return `the configuration could not be kept for a boot with a broken one (${(error as NodeJS.ErrnoException).code ?? 'error'}: ${path})`;
   }
 }

@@ -1,5 +1,5 @@
 // The daemon's end of the control socket: reads one request a line, lets `answer` decide, writes one reply a line.
-import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { CommandError } from '../command-error.ts';
@@ -10,6 +10,8 @@ import { piecesOf } from './pieces.ts';
 // Tunable: nobody has a reason to send more than this in one line, or to hold more connections.
 const MAX_LINE_BYTES = 4096;
 const MAX_CONNECTIONS = 32;
+/** From linux/fcntl.h; Node does not name it. */
+const O_PATH = 0o10000000;
 /** Tunable: an idle peer is let go. */
 const IDLE_MS = 10_000;
 /** Tunable: well below the patience of whoever asks. */
@@ -52,10 +54,7 @@ export async function serveControl(path: string, groupId: number | undefined, an
     process.umask(before);
   }
   try {
-    if (groupId !== undefined) {
-      chownSync(path, -1, groupId);
-      chmodSync(path, 0o660);
-    }
+    if (groupId !== undefined) giveToGroup(path, groupId);
   } catch (error) {
     // An open server would keep the process from ending.
     server.close();
@@ -68,6 +67,19 @@ export async function serveControl(path: string, groupId: number | undefined, an
         for (const peer of peers) peer.destroy();
       }),
   };
+}
+
+/** The socket itself, never what a link in its place leads to: root may run this in a folder of the daemon's user. */
+function giveToGroup(path: string, groupId: number): void {
+  const file = openSync(path, O_PATH | constants.O_NOFOLLOW);
+  try {
+    if (!fstatSync(file).isSocket()) throw new Error('somebody put another file in its place');
+    const itself = `/proc/self/fd/${file}`;
+    chownSync(itself, -1, groupId);
+    chmodSync(itself, 0o660);
+  } finally {
+    closeSync(file);
+  }
 }
 
 async function clearStale(path: string): Promise<void> {

@@ -1,7 +1,8 @@
 // A backend that takes the place of another: after a change of the configuration, the kernel or the alternatives, what the other one left in this
 // boot is removed, once the new gate stands. A note in the runtime folder says who was last; the kernel's rules and the note end with the boot.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFile } from '../fresh-file.ts';
 import { type Firewall, FirewallError } from './firewall.ts';
 import { openIptables } from './iptables/iptables.ts';
 import { openNftables } from './nftables/nftables.ts';
@@ -74,7 +75,7 @@ function note({ backend, runtimeFolder, onTrouble }: Replacing): void {
   if (read(runtimeFolder) === backend) return;
   try {
     mkdirSync(runtimeFolder, { recursive: true });
-    writeFileSync(join(runtimeFolder, NOTE), `${backend}\n`, { mode: 0o600 });
+    replaceFile(join(runtimeFolder, NOTE), `${backend}\n`);
   } catch (error) {
     onTrouble(`which firewall holds the gate could not be noted in ${runtimeFolder}: ${error instanceof Error ? error.message : ''}`);
   }

@@ -4,10 +4,11 @@
 import { closeSync, ftruncateSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MonotonicMs } from '../clock.ts';
+import { createFresh } from '../fresh-file.ts';
 import { pacing } from '../pacing.ts';
 import type { Grant } from './grant-book.ts';
 import { type CloseMark, closeOf, grantOf, Header, Line, lineOf, lineOfClose } from './grant-lines.ts';
-import { createFile, readLines, reopened, writeLines } from './journal-file.ts';
+import { readLines, reopened, writeLines } from './journal-file.ts';
 
 const FILE = 'grants.jsonl';
 /** Tunable: lines that a renewal writes in one go. */
@@ -140,7 +141,7 @@ export class GrantJournal {
   }
 
   #begin(closes: readonly CloseMark[]): void {
-    this.#next = { file: createFile(this.#nextPath()), lines: 0 };
+    this.#next = { file: createFresh(this.#nextPath()), lines: 0 };
     this.#addToNext([{ version: 1, boot: this.#bootId }, ...closes.map(lineOfClose)]);
   }
 

@@ -1,12 +1,6 @@
-// The file under the journal of grants: made, opened again, read and written. Knows nothing of grants.
+// The file under the journal of grants: opened again, read and written. Knows nothing of grants.
 import { closeSync, constants, fstatSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-
-/** A new file in the place of whatever stands there. */
-export function createFile(path: string): number {
-  rmSync(path, { force: true });
-  return openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
-}
 
 /** All of them, or it throws: a full disk takes part of a write and calls that a success. */
 export function writeLines(file: number, lines: readonly object[], before = ''): void {

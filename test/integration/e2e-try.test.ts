@@ -1,7 +1,7 @@
 // Black box: posternd try. The gate stands for a while and is gone again, whatever is killed meanwhile, unless somebody who got in while it
 // stood says that it shall stay.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { notNew } from '../../daemon/trial-note.ts';
@@ -71,6 +71,18 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       assert.match(trial.stderr, /^posternd: not confirmed: the gate is down again/m);
       assert.equal(await stranger(), 'open');
       assert.equal(await hasTable(), false);
+      await nothingLeft();
+    });
+
+    test("a link that the daemon's user laid in its folder is not followed: root writes nothing through it", async () => {
+      const [victim, run] = [join(stage.postern.folder, 'victim'), join(stage.postern.folder, 'run')];
+      writeFileSync(victim, 'as it was');
+      mkdirSync(run, { recursive: true });
+      rmSync(join(run, 'trial.log'), { force: true });
+      symlinkSync(victim, join(run, 'trial.log'));
+      const trial = await begin('--for', '1s');
+      assert.equal((await trial.exited).code, 1);
+      assert.equal(readFileSync(victim, 'utf8'), 'as it was');
       await nothingLeft();
     });
 

@@ -55,6 +55,14 @@ test('only its owner may connect until a group is named', async (context) => {
   assert.equal(statSync(path).mode & 0o777, 0o600);
 });
 
+test('a named group may connect, and nobody else', { skip: process.geteuid?.() !== 0 }, async (context) => {
+  const path = socketPath(context);
+  const server = await serveControl(path, 65_534, async () => ({}));
+  context.after(() => server.close());
+  const { mode, uid, gid } = statSync(path);
+  assert.deepEqual([mode & 0o777, uid, gid], [0o660, 0, 65_534]);
+});
+
 const NONSENSE = [
   ['not JSON', 'hello\n'],
   ['an unknown command', '{"command":"format-disk"}\n'],
