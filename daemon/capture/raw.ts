@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { parseAddress } from '../../protocol/address.ts';
 import { hasNetRaw } from '../netlink/capabilities.ts';
+import { closeAllOnExec } from '../netlink/close-on-exec.ts';
 import { NativeMissingError } from '../netlink/libc.ts';
 import { filterOption, SO_ATTACH_FILTER, SOL_SOCKET } from '../netlink/socket-filter.ts';
 import { type Capture, CaptureError, type Datagram, type OnDatagram } from './capture.ts';
@@ -102,6 +103,8 @@ function openSockets(options: Pick<RawOptions, 'port' | 'onlyMarked'>, onTrouble
       }
       const socket = raw.createSocket({ addressFamily: family === 4 ? 1 : 2, protocol: UDP, bufferSize: PACKET_BYTES });
       opened.push({ family, socket });
+      // raw-socket leaves that out.
+      closeAllOnExec();
       prepare(socket, { family, port: options.port, onlyMarked: options.onlyMarked });
     }
     return opened;

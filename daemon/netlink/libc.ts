@@ -56,6 +56,7 @@ export type Libc = {
   readonly sendto: AsyncCall;
   readonly recvfrom: AsyncCall;
   readonly close: SyncCall;
+  readonly fcntl: SyncCall;
   readonly prctl: SyncCall;
   /** glibc alone has it. */
   readonly mallopt: SyncCall | undefined;
@@ -95,6 +96,8 @@ function loadLibc(): Libc {
     sendto: self.func('sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']),
     recvfrom: self.func('recvfrom', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'void *']),
     close: self.func('close', 'int', ['int']),
+    // Variadic in C; a register holds the third argument all the same where Linux runs.
+    fcntl: self.func('fcntl', 'int', ['int', 'int', 'long']),
     prctl: self.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
     mallopt: ifThere(() => self.func('mallopt', 'int', ['int', 'int'])),
     addressOf: (bytes) => koffi.address(bytes),

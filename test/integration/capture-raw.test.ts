@@ -1,6 +1,6 @@
 // Raw sockets on the real kernel: what they hand on and what never wakes them, what they look like, and where they are refused.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -15,8 +15,16 @@ const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 const PROGRAM = fileURLToPath(new URL('./capture-program.js', import.meta.url));
 const FOREIGN_PORT = 5_555;
 const FLOOD_MS = 5_000;
+/** As /proc/PID/fdinfo shows it. */
+const O_CLOEXEC = 0o2000000;
 
 /** As long as a knock, so that the filter lets it through. */
+const inodesIn = (table: string) =>
+  table
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/)[9]);
 const knockLike = (text: string) => new TextEncoder().encode(text.padEnd(200, '.'));
 const started = (capture: CaptureProcess) => [capture.first['started'], capture.first['failed']];
 
@@ -104,6 +112,20 @@ describe('raw sockets', { skip: labMissing() ?? false, timeout: 120_000 }, () =>
     assert.equal((await server.exec(['ss', '-Hlntu'])).stdout, '');
     // What cannot be hidden from somebody on this host: two raw sockets of protocol 17.
     assert.match((await server.exec(['ss', '-Hlwn'])).stdout, /0\.0\.0\.0:17 [\s\S]*\*:17 /);
+  });
+
+  test('are inherited by no program that the daemon starts: a hook gets none of them', () => {
+    const about = (what: string, name: string) => `/proc/${capture.running.pid}/${what}/${name}`;
+    const raw = ['raw', 'raw6'].flatMap((table) => inodesIn(readFileSync(about('net', table), 'latin1')));
+    const descriptors = readdirSync(about('fd', '')).filter((name) => {
+      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(about('fd', name)))?.[1];
+      return inode !== undefined && raw.includes(inode);
+    });
+    assert.equal(descriptors.length, 2);
+    for (const name of descriptors) {
+      const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(readFileSync(about('fdinfo', name), 'latin1'))?.[1] ?? '0', 8);
+      assert.notEqual(flags & O_CLOEXEC, 0, `descriptor ${name}: flags ${flags.toString(8)}`);
+    }
   });
 
   test('with a sieve that marks knocks, are woken by nothing else, and the host is silent about what is marked (P20)', async () => {
