@@ -1,11 +1,10 @@
 // The daemon's parts tied together in the one direction of the flow; start, reload and stop in the order that keeps the door shut.
 import type { Logger } from 'pino';
 import { parseAddress } from '../protocol/address.ts';
-import { keyId } from '../protocol/identity.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
 import { ClockWatch } from './clock-watch.ts';
-import { CommandError, type ExitCode } from './command-error.ts';
+import { CommandError } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
@@ -13,13 +12,13 @@ import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, type Sie
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
 import { type OrderByHand, readByHand } from './grants/by-hand.ts';
-import { type Grant, isByHand } from './grants/grant-book.ts';
+import { footingOf } from './grants/footing.ts';
+import type { Grant } from './grants/grant-book.ts';
 import { GrantKeeper } from './grants/grant-keeper.ts';
 import { gateLayout } from './layout.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Peer } from './open/peers.ts';
 import { TagBook } from './open/tag-book.ts';
-import { pacing } from './pacing.ts';
 import { formatProblem } from './problem.ts';
 import { readSetup, type Setup } from './setup.ts';
 import { SieveKeeper } from './sieve-keeper.ts';
@@ -50,6 +49,8 @@ export class Postern {
   #setup: Setup;
   #peers: ReadonlyMap<string, Peer>;
   #rulesLoadedAtMs: number;
+  /** When a client or key of the rules expires next. */
+  #nextExpiryMs = Number.POSITIVE_INFINITY;
   #reloading: Promise<unknown> = Promise.resolve();
   readonly #receiving = new Set<Promise<void>>();
 
@@ -109,7 +110,7 @@ export class Postern {
     this.#useRules();
     await putUp();
     // The rules may have changed while no daemon ran.
-    await this.#endOrphans();
+    for (const note of await this.#endOrphans()) this.#parts.log.warn(note);
     await this.#sieve.replacePeers(this.#peers);
     const refusal = this.#sieve.refusal();
     // A running daemon tries again; one that cannot hear anybody from the start had better say so and end.
@@ -132,6 +133,8 @@ export class Postern {
     const event = this.#clockWatch.look();
     if (event.kind === 'step') {
       this.#parts.log.warn(`the clock moved by ${Math.round(event.byMs / 1000)} s: arming the tags of the windows that are acceptable now`);
+      // Who has expired by the new time is out, who has not is in.
+      this.#nextExpiryMs = 0;
       if (this.gate.state() === 'up') await this.#sieve.rearm();
     } else if (event.kind === 'sleep') {
       this.#parts.log.warn(`the host slept for ${Math.round(event.byMs / 1000)} s: grants end as if it had not, tags are armed anew`);
@@ -140,6 +143,7 @@ export class Postern {
     } else if (event.kind === 'window' || this.#sieve.refusal() !== undefined) {
       await this.#sieve.refresh();
     }
+    if (this.#parts.clock.wall() >= this.#nextExpiryMs) await this.#endOrphans();
     await this.grants.sweep();
   }
 
@@ -200,7 +204,12 @@ export class Postern {
     if (matches.length === 0) {
       throw new CommandError(1, `no live grant has ${JSON.stringify(who)} as its id, client or address: "posternd grants" lists them`);
     }
-    await this.grants.revoke(matches, !keepSessions, 'by an administrator');
+    try {
+      await this.grants.revoke(matches, !keepSessions, 'by an administrator');
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+      throw new CommandError(1, `not all of it could be shut: ${error.message}: ${error.cure}; the rest is tried again every second`);
+    }
     return matches;
   }
 
@@ -236,36 +245,33 @@ export class Postern {
     this.#rulesLoadedAtMs = this.#parts.clock.wall();
     this.#useRules();
     // Who is out must be out whatever else fails.
+    let standing: readonly string[] = [];
     try {
-      await this.#endOrphans();
+      standing = await this.#endOrphans();
     } finally {
       await this.#sieve.replacePeers(peers);
     }
     await this.#keepConfig();
-    return { clients: setup.book.clients.length, warnings: setup.warnings.map(formatProblem), notes };
+    return { clients: setup.book.clients.length, warnings: setup.warnings.map(formatProblem), notes: [...notes, ...standing] };
   }
 
   #useRules(): void {
     this.#flow.use(this.#setup.config, this.#peers, () => this.gate.state() === 'up');
   }
 
-  /** P39: a client that is gone, disabled, expired or lost the key takes its own grants along, and nobody else's. */
-  async #endOrphans(): Promise<void> {
-    const now = this.#parts.clock.wall();
-    const isOver = (expiresAtMs: number | undefined) => expiresAtMs !== undefined && expiresAtMs <= now;
-    const pace = pacing();
-    const holders = new Set<string>();
-    for (const { name, enabled, expiresAtMs, keys } of this.#setup.book.clients) {
-      if (!enabled || isOver(expiresAtMs)) continue;
-      for (const key of keys) if (!isOver(key.expiresAtMs)) holders.add(`${name} ${keyId(key.publicKey)}`);
-      await pace();
+  /** P39: a client that is gone, disabled, expired or lost the key takes its own grants along, and nobody else's. Gives back what stands on. */
+  async #endOrphans(): Promise<readonly string[]> {
+    const { clock, log } = this.#parts;
+    const { orphans, notes, nextExpiryMs } = await footingOf(this.grants.all(), this.#setup.book, clock.wall());
+    this.#nextExpiryMs = nextExpiryMs;
+    try {
+      await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');
+    } catch (error) {
+      // The new rules hold all the same.
+      if (!(error instanceof FirewallError)) throw error;
+      log.error(`not all grants of clients that are out could be shut: ${error.message}: ${error.cure}; trying again every second`);
     }
-    const orphans: Grant[] = [];
-    for (const grant of this.grants.all()) {
-      if (!isByHand(grant) && !holders.has(`${grant.client} ${grant.key}`)) orphans.push(grant);
-      await pace();
-    }
-    await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');
+    return notes;
   }
 
   /** What a running daemon cannot change: it stands on these. */
@@ -289,13 +295,4 @@ function fixedDifferences(running: Readonly<Record<string, unknown>>, next: Read
   return Object.entries(running)
     .filter(([key, value]) => next[key] !== value)
     .map(([key]) => `a change of "${key}" needs a restart: until then the old value holds`);
-}
-
-/** A host that cannot run the backend is a wrong configuration; all else that the kernel refuses did not work. */
-const EXIT_OF: Readonly<Record<string, ExitCode>> = { NO_PERMISSION: 3, KERNEL_TOO_OLD: 2, NATIVE_MISSING: 2, UNUSABLE: 2 };
-
-/** For the caller that turns a refusal of the kernel into an end of the command. */
-export function asCommandError(error: unknown): unknown {
-  if (!(error instanceof FirewallError)) return error;
-  return new CommandError(EXIT_OF[error.code] ?? 1, `${error.message}: ${error.cure}`);
 }

@@ -4,13 +4,14 @@ import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
-import { admitsOnce, type Firewall, FirewallError, ONE_SHOT_KINDS, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
 import { GrantJournal, readGrantJournal } from './grant-journal.ts';
 import type { CloseMark } from './grant-lines.ts';
+import { Shutting } from './shutting.ts';
 
 /** Tunable: a longer memory of closes than any clock tolerance, by a clock that never steps: one back makes old knocks fresh again. */
 const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
@@ -46,12 +47,14 @@ export class GrantKeeper {
   /** They ended while no daemon ran: the first sweep tells it. */
   readonly #missed: Grant[];
   #held: Promise<unknown> | undefined;
+  readonly #shutting: Shutting;
   #sweeping = false;
   #ended = false;
   readonly #options: GrantKeeperOptions;
 
   constructor(options: GrantKeeperOptions) {
     this.#options = options;
+    this.#shutting = new Shutting({ ...options, book: this.#book });
     const left = readGrantJournal(options.runtimeFolder, options.bootId, options.clock.monotonic());
     this.#book.put(left.grants);
     this.#missed = [...left.over];
@@ -150,6 +153,8 @@ export class GrantKeeper {
     if (this.#sweeping || this.#ended) return;
     this.#sweeping = true;
     try {
+      while (this.#held !== undefined) await this.#held;
+      await this.#shutting.again();
       const pace = pacing();
       const expired = this.#book.expired(this.#options.clock.monotonic());
       for (let over = this.#takeOver(expired); over.length > 0; over = this.#takeOver(expired)) {
@@ -262,8 +267,10 @@ export class GrantKeeper {
   async #end(ending: readonly Grant[], cut: boolean, kind: 'closed' | 'revoked', why: string): Promise<void> {
     const failures: unknown[] = [];
     for (let from = 0; from < ending.length; from += ENDED_AT_ONCE) {
-      const some = ending.slice(from, from + ENDED_AT_ONCE);
       while (this.#held !== undefined) await this.#held;
+      // Somebody else may have ended some of them meanwhile, and told it.
+      const some = ending.slice(from, from + ENDED_AT_ONCE).filter(({ id }) => this.#book.get(id) !== undefined);
+      if (some.length === 0) continue;
       try {
         await this.#endSome(some, cut);
         for (const grant of some) this.#tell(kind, grant, why);
@@ -278,29 +285,7 @@ export class GrantKeeper {
   async #endSome(ending: readonly Grant[], cut: boolean): Promise<void> {
     this.#journal.drop(ending);
     this.#book.remove(ending);
-    try {
-      await this.#shut(ending, cut);
-    } catch (error) {
-      if (!(error instanceof FirewallError)) throw error;
-      // Without a gate nothing is open by us. One that was repaired does not hold these any more, but cuts nobody yet either.
-      if ((await this.#options.repair()) === 'up') await this.#shut(ending, cut);
-    }
-  }
-
-  /** Makes the kernel follow the book, from which these are gone. One failing step never keeps the others from being done (P23). */
-  async #shut(ended: readonly Grant[], cut: boolean): Promise<void> {
-    const { firewall, clock } = this.#options;
-    const isShared = ({ kind, address }: Grant): boolean => admitsOnce(kind) && this.#book.at(address).some((other) => other.kind === kind);
-    // A one-shot that was used must not be opened anew for its other owners, and only the kernel knows.
-    const standing = ended.some(isShared)
-      ? new Set((await firewall.standing(ONE_SHOT_KINDS)).map(({ opening }) => openingKey(opening)))
-      : undefined;
-    const plan = this.#book.planEnd(ended, clock.monotonic());
-    const open = plan.open.filter(({ opening }) => !admitsOnce(opening.kind) || standing?.has(openingKey(opening)) === true);
-    // All three are begun before anything is waited for: no grant comes in between.
-    const steps = [async () => firewall.open(open), () => firewall.close(plan.shut, cut), () => firewall.close(plan.shutOnly, false)];
-    const results = await Promise.allSettled(steps.map((step) => step()));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    await this.#shutting.shut(ending, cut);
   }
 
   #rewrite(): void {

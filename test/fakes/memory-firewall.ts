@@ -15,6 +15,8 @@ export class MemoryFirewall {
   slowness: Promise<void> | undefined;
   /** While set, a gate that is loaded takes the place of the old one only after this. */
   loading: Promise<void> | undefined;
+  /** While set, the kernel refuses to shut anything, though the gate stands. */
+  stuck = false;
   /** While set, the kernel refuses to arm tags. */
   full = false;
   /** What the last installed gate protects, as text. */
@@ -55,7 +57,7 @@ export class MemoryFirewall {
       },
       close: async (openings: readonly Opening[], cut: boolean) => {
         if (this.slowness !== undefined) await this.slowness;
-        this.#refuse();
+        this.#refuse(this.stuck && openings.length > 0);
         for (const opening of openings) {
           this.openings.delete(openingKey(opening));
           if (cut) this.cut.push(openingKey(opening));
