@@ -67,7 +67,6 @@ export class GateKeeper {
       try {
         if (this.#wanted === 'up') await this.#install(this.#layout);
       } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
         this.#tryAgain(error, () => this.again());
       }
     });
@@ -91,7 +90,7 @@ export class GateKeeper {
     });
   }
 
-  /** Cheap when all is well. Repairs at once when not, and again until it succeeds: closed on every doubt. Never rejects for the kernel's refusals. */
+  /** Cheap when all is well. Repairs at once when not, and again until it succeeds: closed on every doubt. Never rejects: nobody waits for most calls. */
   verify(): Promise<void> {
     return this.#inTurn(async () => {
       const { firewall, onEvent } = this.#options;
@@ -102,7 +101,6 @@ export class GateKeeper {
         onEvent('info', 'the gate is back, with its live grants');
         this.#failures = 0;
       } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
         this.#tryAgain(error, () => this.verify());
       }
     });
@@ -116,12 +114,13 @@ export class GateKeeper {
     return last.then(() => undefined);
   }
 
-  #tryAgain(error: FirewallError, work: () => Promise<void>): void {
+  #tryAgain(error: unknown, work: () => Promise<void>): void {
     this.#failures += 1;
     // The 1st, 2nd, 4th, 8th … time: a kernel that says no all night must not fill the log.
     if ((this.#failures & (this.#failures - 1)) === 0) {
       const { onEvent } = this.#options;
-      onEvent('error', `the gate could not be loaded: ${error.message}: ${error.cure}; trying again every ${RETRY_MS / 1000} s`);
+      const why = error instanceof FirewallError ? `${error.message}: ${error.cure}` : String(error);
+      onEvent('error', `the gate could not be loaded: ${why}; trying again every ${RETRY_MS / 1000} s`);
     }
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => void work(), RETRY_MS);

@@ -221,7 +221,8 @@ export class GrantKeeper {
     const pace = pacing();
     const standing: TimedOpening[] = [];
     for (const some of this.#book.standing(started, (opening) => !alive.has(openingKey(opening)))) {
-      standing.push(...some);
+      // One by one: as arguments a hundred thousand of one address are too many.
+      for (const timed of some) standing.push(timed);
       await pace();
     }
     const passedMs = clock.monotonic() - started;

@@ -80,7 +80,8 @@ export class Unpacking {
     if (parcel.kind === 'start') {
       this.#entries = parcel.allow;
       this.#whole = parcel.whole;
-      this.problems.push(...parcel.problems);
+      // One by one: as arguments a hundred thousand are too many.
+      for (const problem of parcel.problems) this.problems.push(problem);
     } else if (parcel.kind === 'clients') for (const packed of parcel.clients) this.#unpack(packed);
   }
 

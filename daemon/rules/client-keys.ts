@@ -12,6 +12,8 @@ import type { ClientKey } from './rulebook.ts';
 // Tunable.
 const MAX_KEYS_OF_A_FILE = 16;
 const MAX_KEYS_FILE_BYTES = 256 * 1024;
+/** Its user must not be able to fill the log and the memory of whoever reads it. */
+const MAX_WARNINGS_OF_A_FILE = 16;
 
 type Owner = { readonly client: ClientDraft; readonly place: Place };
 
@@ -56,8 +58,13 @@ async function fromKeysFile(
   owners: Map<string, Owner>,
   problems: Problem[],
 ): Promise<readonly ClientKey[]> {
+  let warnings = 0;
   const warn = (where: Place, message: string, cure: string): void => {
     problems.push(problemAt(where, message, cure, 'warning'));
+  };
+  const warnOfLine = (where: Place, message: string, cure: string): void => {
+    warnings += 1;
+    if (warnings <= MAX_WARNINGS_OF_A_FILE) warn(where, message, cure);
   };
   const read = await readTrustedFile(file, 'foreign', MAX_KEYS_FILE_BYTES);
   if (!read.ok) {
@@ -70,14 +77,14 @@ async function fromKeysFile(
   for (const line of parseAuthorizedKeys(read.bytes.toString('utf8'))) {
     const where = { file, line: line.line, column: 1 };
     if (line.kind === 'skipped') {
-      warn(where, `this line is skipped for client "${client.name}": ${line.why}`, 'correct it, or leave it to sshd alone');
+      warnOfLine(where, `this line is skipped for client "${client.name}": ${line.why}`, 'correct it, or leave it to sshd alone');
       continue;
     }
     const id = keyId(line.publicKey);
     const owner = owners.get(id);
     if (owner?.client === client) continue;
     if (owner !== undefined) {
-      warn(
+      warnOfLine(
         where,
         `this key is skipped: it stands already for client "${owner.client.name}" at ${formatPlace(owner.place)}`,
         'one key belongs to one client',
@@ -91,6 +98,8 @@ async function fromKeysFile(
     owners.set(id, { client, place: where });
     keys.push({ ...asClientKey(line.publicKey, line), ...(line.from === undefined ? {} : { place: where }) });
   }
+  const untold = warnings - MAX_WARNINGS_OF_A_FILE;
+  if (untold > 0) warn(place, `${safeText(file)} holds ${untold} more lines that are skipped`, 'look through that file');
   if (left > 0)
     warn(place, `${safeText(file)} holds ${left} more ssh-ed25519 keys than the ${MAX_KEYS_OF_A_FILE} that count`, 'remove old ones');
   if (keys.length === 0 && client.keys.length === 0)

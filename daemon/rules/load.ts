@@ -52,8 +52,8 @@ export async function draftRuleBook(
   const book: RuleBook = { clients };
   // Clients that could not be read are not missing: their problems are named already.
   const whole = !problems.some((problem) => problem.severity === 'error');
-  problems.push(...ruleWarnings(book, files, config, now, whole));
-  return { draft: book, problems: inReadingOrder(problems) };
+  const warnings = ruleWarnings(book, files, config, now, whole);
+  return { draft: book, problems: inReadingOrder([...problems, ...warnings]) };
 }
 
 function clientsByName(files: readonly RuleFileDraft[], problems: Problem[]): ReadonlyMap<string, ClientDraft> {

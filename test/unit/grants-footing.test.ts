@@ -1,7 +1,7 @@
 // Grants whose ground goes while they last: what the kernel will not shut, clients that expire, rules that give less. A firewall in memory.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ALICE, BOB, HOME, rulesText, running, SSH_HOME, START } from '../fakes/daemon-host.ts';
+import { ALICE, BOB, HOME, HostUnderTest, rulesText, running, SSH_HOME, START } from '../fakes/daemon-host.ts';
 
 const OTHER = '198.18.0.8';
 const BOTH = [
@@ -96,4 +96,19 @@ test('a reload says what stands on although the rules give it no more, or its cl
   assert.equal(host.kernel.keys().length, 2);
   host.rules(rulesText([['bob', BOB]], '  - { services: [ssh], from: [192.0.2.0/24] }'));
   assert.match((await postern.reload()).notes[0] ?? '', /^still open .* for bob .* although the rules do not give it any more$/);
+});
+
+test('a gate is loaded anew though one address holds a hundred and thirty thousand openings', async (context) => {
+  const host = new HostUnderTest(context);
+  host.config('port: 65500\n', '[tcp/1-65535, udp/1-65400]');
+  const postern = await host.start();
+  context.after(() => host.stop());
+  const every = { who: HOME, from: undefined, ttlSeconds: 600, once: false } as const;
+  for (const protocol of ['tcp', 'udp']) {
+    for (let first = 1; first < 65_000; first += 1000)
+      await postern.grantByHand({ ...every, services: [`${protocol}/${first}-${first + 999}`] });
+  }
+  await host.kernel.firewall().remove();
+  await postern.gate.verify();
+  assert.equal(host.kernel.keys().length, 130_000);
 });

@@ -170,3 +170,15 @@ test('P14 a host that slept: grants end when they were to end, and what is left 
   assert.equal(host.kernel.remainingOf('grant 198.18.0.8 tcp 22 0'), 480_000);
   assert.deepEqual(await host.deliver(postern, host.knock(ALICE, 2)), ['granted']);
 });
+
+test('whatever goes wrong while the gate is looked after, the daemon lives and loads it when it can', async (context) => {
+  const { host, postern } = await running(context);
+  await host.deliver(postern, host.knock(ALICE, 1));
+  await host.kernel.firewall().remove();
+  host.kernel.loading = Promise.reject(new RangeError('a mistake of ours'));
+  await postern.gate.verify();
+  assert.equal(host.kernel.present, false);
+  host.kernel.loading = undefined;
+  await postern.gate.verify();
+  assert.deepEqual(host.kernel.keys(), [SSH_HOME]);
+});

@@ -104,6 +104,14 @@ describe('rules read on a thread', () => {
     });
   }
 
+  test('a hundred and forty thousand mistakes are told one by one', async (context) => {
+    const wrong = `clients: [${'7, '.repeat(70_000)}7]\n`;
+    const config = configFor(folder(context, { 'a.yaml': wrong, 'b.yaml': wrong }));
+    const { book, problems } = await readRules(config, SECRETS, new Map(), ON_THREAD);
+    assert.equal(book, undefined);
+    assert.ok(problems.length >= 140_000, `${problems.length} problems`);
+  });
+
   test('clients of one file share one list of entries, as they do here', async (context) => {
     const rules = folder(context, {});
     writeCrowd(rules, 120, 1);

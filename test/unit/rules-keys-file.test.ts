@@ -54,6 +54,13 @@ describe('a line of authorized_keys', () => {
 });
 
 describe('a keys_file', () => {
+  it('full of lines that are skipped costs a few warnings, however many there are', async () => {
+    const { book, lines } = await load({ 'a.yaml': rule('bob', '../keys'), '../keys': `${'@\n'.repeat(130_000)}${line(1)}\n` });
+    assert.equal(book?.clients[0]?.keys.length, 1);
+    assert.equal(lines.length, 17, lines.slice(0, 30).join('\n'));
+    assert.match(lines.join('\n'), /keys holds 129984 more lines that are skipped: look through that file/);
+  });
+
   it('gives its ssh-ed25519 lines to its client', async () => {
     const { book, lines } = await load({
       'a.yaml': rule('bob', '../keys'),
