@@ -2,22 +2,44 @@
 import { createConnection } from 'node:net';
 import type { z } from 'zod';
 import { CommandError } from '../command-error.ts';
+import { safeText } from '../safe-text.ts';
 import { Reply, type Request } from './messages.ts';
 
 /** Tunable: a daemon that does not answer a question in this time is hung. */
 const PATIENCE_MS = 10_000;
+
+/** Most texts hold nothing that has to be looked at closely: there may be a million. */
+const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
+/** Tunable */
+const LONGEST_LINE = 4000;
 
 /** Nobody listens there. */
 export class NotRunning extends CommandError {}
 
 /** Asks and gives back the checked answer; every failure is a CommandError that says what to do. */
 export async function askDaemon<T>(path: string, request: Request, shape: z.ZodType<T>): Promise<T> {
-  const reply = Reply.safeParse(JSON.parse(await exchange(path, request)));
+  const reply = Reply.safeParse(parsed(await exchange(path, request)));
   if (!reply.success) throw new CommandError(1, `the daemon at ${path} is of another version than this command: restart it`);
   if (!reply.data.ok) throw new CommandError(reply.data.exit, reply.data.message);
   const value = shape.safeParse(reply.data.value);
   if (!value.success) throw new CommandError(1, `the daemon at ${path} is of another version than this command: restart it`);
   return value.data;
+}
+
+/** Root reads what the daemon's user says: nothing of it may be a word for the terminal. Undefined: no JSON. */
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' && UNSHOWN.test(value) ? shown(value) : value));
+  } catch {
+    return undefined;
+  }
+}
+
+function shown(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => safeText(line, LONGEST_LINE))
+    .join('\n');
 }
 
 function exchange(path: string, request: Request): Promise<string> {

@@ -114,8 +114,11 @@ function converse(socket: Socket, answer: Answer, aliveMs: number): void {
     }
     const lines = pending.split('\n');
     pending = lines.pop() ?? '';
-    // Worked off at once, answered in the order of asking.
+    if (lines.length === 0) return;
+    // Worked off at once, answered in the order of asking. Who does not read the answers is not listened to either: they would pile up here.
     for (const sentence of lines.map((line) => reply(line, answer))) turn = turn.then(() => sendWhenReady(socket, sentence, aliveMs));
+    socket.pause();
+    void turn.then(() => socket.resume());
   });
 }
 

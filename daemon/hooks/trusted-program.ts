@@ -31,8 +31,11 @@ export async function judgeProgram(path: string): Promise<Untrusted | undefined>
           cure: 'keep hooks where only root can write',
         };
       // In a sticky folder like /tmp nobody can put another file in the place of ours.
-      if ((about.mode & 0o002) !== 0 && (about.mode & STICKY) === 0)
-        return { why: `everybody can write the folder ${name} on the way to ${shown}`, cure: 'keep hooks where only root can write' };
+      if ((about.mode & 0o022) !== 0 && (about.mode & STICKY) === 0)
+        return {
+          why: `others can write the folder ${name} on the way to ${shown} (mode ${octal(about.mode)})`,
+          cure: `run: chmod go-w ${name}, or keep hooks where only root can write`,
+        };
     }
     return undefined;
   } catch (error) {

@@ -5,11 +5,13 @@ import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { z } from 'zod';
 import { CommandError } from '../../daemon/command-error.ts';
 import { askDaemon, NotRunning } from '../../daemon/control/ask.ts';
 import { GrantsReport } from '../../daemon/control/messages.ts';
 import { piecesOf } from '../../daemon/control/pieces.ts';
 import { type Answer, type ControlServer, serveControl } from '../../daemon/control/server.ts';
+import { waitFor } from '../lab/wait.ts';
 
 function socketPath(context: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'postern-control-'));
@@ -79,6 +81,41 @@ for (const [text, bytes] of NONSENSE) {
     assert.deepEqual(await askDaemon(path, { command: 'grants' }, GrantsReport), { grants: [] });
   });
 }
+
+test('whatever answers, nothing of it is a word for the terminal (P34); what is no answer is told as such', async (context) => {
+  const path = socketPath(context);
+  let answer = '';
+  const server = createServer((socket) => void socket.on('error', () => undefined).end(`${answer}\n`));
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  context.after(() => server.close());
+  const ask = () => askDaemon(path, { command: 'grants' }, z.object({ who: z.string() }));
+  answer = JSON.stringify({ ok: false, exit: 1, message: 'one\x1b]0;evil\x07\ntwo' });
+  await assert.rejects(ask(), { message: 'one\\x1b]0;evil\\x07\ntwo' });
+  answer = JSON.stringify({ ok: true, value: { who: 'alice\x1b[2J' } });
+  assert.deepEqual(await ask(), { who: 'alice\\x1b[2J' });
+  answer = '{"ok":tru';
+  await assert.rejects(ask(), { exitCode: 1, message: /another version/ });
+});
+
+test('who asks without reading the answers is not listened to for ever', async (context) => {
+  let asked = 0;
+  const { path } = await serve(context, async () => {
+    asked += 1;
+    return { grants: ['x'.repeat(64 * 1024)] };
+  });
+  const socket = createConnection(path);
+  socket.on('error', () => undefined);
+  context.after(() => socket.destroy());
+  socket.pause();
+  const some = '{"command":"grants"}\n'.repeat(100);
+  // No faster than it is worked off, as one would who knows that longer pieces are refused.
+  for (let sent = 100; sent <= 5_000; sent += 100) {
+    socket.write(some);
+    if (!(await waitFor(() => asked >= sent, { deadlineMs: 500 }).catch(() => false))) break;
+  }
+  assert.ok(asked < 5_000, `${asked} answers were made that nobody reads`);
+  assert.deepEqual((await askDaemon(path, { command: 'grants' }, z.object({ grants: z.array(z.string()) }))).grants.length, 1);
+});
 
 test('a socket that a dead daemon left is replaced, one that answers is not, a file is not', async (context) => {
   const { path, server } = await serve(context, async () => ({}));

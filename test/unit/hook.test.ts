@@ -87,7 +87,12 @@ describe('a program is refused as a hook when', () => {
     [
       'everybody can write its folder',
       ({ folder, program }) => after(() => chmodSync(folder, 0o777), program),
-      /^everybody can write the folder .* on the way to .*notify$/,
+      /^others can write the folder .* on the way to .*notify \(mode 0777\)$/,
+    ],
+    [
+      'the group of its folder can write there, and put another program in its place',
+      ({ folder, program }) => after(() => chmodSync(folder, 0o775), program),
+      /^others can write the folder .* on the way to .*notify \(mode 0775\)$/,
     ],
     ['its folder is like /tmp: it is not refused', ({ folder, program }) => after(() => chmodSync(folder, 0o1777), program), undefined],
     [
@@ -112,7 +117,7 @@ describe('a program is refused as a hook when', () => {
         symlinkSync(program, join(folder, 'open', 'link'));
         return join(folder, 'open', 'link');
       },
-      /everybody can write the folder .*open on the way/,
+      /others can write the folder .*open on the way/,
     ],
     [
       'a link leads nowhere',
