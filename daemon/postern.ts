@@ -15,6 +15,7 @@ import { type OrderByHand, readByHand } from './grants/by-hand.ts';
 import { footingOf } from './grants/footing.ts';
 import type { Grant } from './grants/grant-book.ts';
 import { GrantKeeper } from './grants/grant-keeper.ts';
+import type { Restored } from './grants/restore.ts';
 import { gateLayout } from './layout.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Peer } from './open/peers.ts';
@@ -31,6 +32,8 @@ export type PosternParts = {
   readonly clock: Clock;
   readonly bootId: string;
   readonly runtimeFolder: string;
+  /** What the daemon before this one had granted. */
+  readonly left: Restored;
   readonly observe: Observer;
   readonly log: Logger;
 };
@@ -42,7 +45,7 @@ export class Postern {
   readonly grants: GrantKeeper;
   readonly gate: GateKeeper;
   readonly tagBook = new TagBook();
-  readonly #parts: Omit<PosternParts, 'setup'>;
+  readonly #parts: Omit<PosternParts, 'setup' | 'left'>;
   readonly #sieve: SieveKeeper;
   readonly #flow: Flow;
   readonly #clockWatch: ClockWatch;
@@ -56,7 +59,7 @@ export class Postern {
 
   constructor(parts: PosternParts) {
     // Not kept with the other parts: the first rules must not stay in memory for ever.
-    const { setup, ...fixed } = parts;
+    const { setup, left, ...fixed } = parts;
     const { firewall, ledger, clock, bootId, runtimeFolder, observe, log } = fixed;
     this.#parts = fixed;
     this.#setup = setup;
@@ -67,7 +70,7 @@ export class Postern {
       await this.gate.verify();
       return this.gate.state();
     };
-    this.grants = new GrantKeeper({ firewall, clock, runtimeFolder, bootId, observe, onTrouble, repair });
+    this.grants = new GrantKeeper({ firewall, clock, runtimeFolder, bootId, left, observe, onTrouble, repair });
     this.#sieve = new SieveKeeper({
       tagBook: this.tagBook,
       ledger,

@@ -19,6 +19,7 @@ import type { Decision, Observer } from '../decision.ts';
 import { logDecisions } from '../decision-log.ts';
 import { asCommandError } from '../firewall/as-command-error.ts';
 import { type ChosenFirewall, chooseFirewall } from '../firewall/choose.ts';
+import { restoreGrants } from '../grants/restore.ts';
 import { HookRunner } from '../hooks/hook-runner.ts';
 import { hookUser } from '../hooks/hook-user.ts';
 import { NFLOG_PREFIX } from '../layout.ts';
@@ -107,7 +108,19 @@ export async function runCommand(options: RunOptions): Promise<void> {
     const chosen = await startCaptureFor(config, gate.sieve, (datagram) => void early.receive(datagram), trouble);
     const { capture } = chosen;
     undo.push(() => capture.stop());
-    const postern = new Postern({ setup, firewall, ledger, sieve: chosen.sieve, clock: systemClock, bootId, runtimeFolder, observe, log });
+    const left = await restoreGrants(runtimeFolder, bootId, systemClock.monotonic());
+    const postern = new Postern({
+      left,
+      setup,
+      firewall,
+      ledger,
+      sieve: chosen.sieve,
+      clock: systemClock,
+      bootId,
+      runtimeFolder,
+      observe,
+      log,
+    });
     hooks.adopt([...postern.grants.all(), ...postern.grants.missed()]);
     setup = undefined;
     early.receive = (datagram) => postern.receive(datagram);

@@ -11,6 +11,8 @@ import { type CloseMark, closeOf, grantOf, Header, Line, lineOf, lineOfClose } f
 import { readLines, reopened, writeLines } from './journal-file.ts';
 
 const FILE = 'grants.jsonl';
+/** Tunable: more grants than can be written in one go without a stall. */
+const MANY = 500;
 /** Tunable: lines that a renewal writes in one go. */
 const LINES_AT_ONCE = 50;
 
@@ -18,25 +20,30 @@ export type Journaled = { readonly grants: readonly Grant[]; readonly closes: re
 /** `over` ended by their time since the last line was written. */
 export type Found = Journaled & { readonly over: readonly Grant[] };
 
-/** Reads what an earlier run of the same boot left. Another boot, no file, or a damaged line: the rest is not there. */
-export function readGrantJournal(folder: string, bootId: string, now: MonotonicMs): Found {
-  const grants = new Map<string, Grant>();
+/** Reads what an earlier run of the same boot left, in slices of time. Another boot, no file, or a damaged line: the rest is not there. */
+export async function readGrantJournal(folder: string, bootId: string, now: MonotonicMs): Promise<Found> {
+  const standing = new Map<string, Grant>();
   const closes: CloseMark[] = [];
-  const lines = readLines(join(folder, FILE));
-  const header = Header.safeParse(lines[0]);
-  if (!header.success || header.data.boot !== bootId) return { grants: [], closes, over: [] };
-  for (const raw of lines.slice(1)) {
+  let isOurs: boolean | undefined;
+  for await (const raw of readLines(join(folder, FILE))) {
+    if (isOurs === undefined) {
+      const header = Header.safeParse(raw);
+      isOurs = header.success && header.data.boot === bootId;
+      if (isOurs) continue;
+      break;
+    }
     const line = Line.safeParse(raw);
     if (!line.success) continue;
-    if ('drop' in line.data) grants.delete(line.data.drop);
+    if ('drop' in line.data) standing.delete(line.data.drop);
     else if ('close' in line.data) closes.push(closeOf(line.data));
     else {
       const grant = grantOf(line.data);
-      if (grant !== undefined) grants.set(grant.id, grant);
+      if (grant !== undefined) standing.set(grant.id, grant);
     }
   }
-  const all = [...grants.values()];
-  return { grants: all.filter((grant) => grant.deadlineMs > now), closes, over: all.filter((grant) => grant.deadlineMs <= now) };
+  const [grants, over]: [Grant[], Grant[]] = [[], []];
+  for (const grant of standing.values()) (grant.deadlineMs > now ? grants : over).push(grant);
+  return { grants, closes, over };
 }
 
 /** The open journal. A write that fails is told to `onTrouble` once; the grants themselves are not touched by it. */
@@ -53,11 +60,20 @@ export class GrantJournal {
   /** The file of a renewal that is under way: what is written meanwhile goes into both. */
   #next: { readonly file: number; lines: number } | undefined;
 
-  /** Writes a fresh journal that holds just what lives now, beside the old one, and takes its place. */
+  /**
+   * Writes a fresh journal that holds just what lives now, beside the old one, and takes its place. With very many grants the old one is
+   * written on, and `lines` asks for a renewal soon.
+   */
   constructor(folder: string, bootId: string, content: Journaled, onTrouble: (why: string) => void) {
     this.#folder = folder;
     this.#bootId = bootId;
     this.#onTrouble = onTrouble;
+    if (content.grants.length > MANY) this.#file = reopened(join(folder, FILE));
+    if (this.#file !== undefined) {
+      // Its last line may be half.
+      [this.#torn, this.#isWhole, this.#lines] = [true, true, Number.POSITIVE_INFINITY];
+      return;
+    }
     // Where no new one can be written, what ends from now on must not be revived by the old one either.
     if (!this.rewrite(content)) this.#file = reopened(join(folder, FILE));
   }

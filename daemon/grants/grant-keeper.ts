@@ -8,9 +8,10 @@ import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../
 import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
-import { type Grant, GrantBook, openingsOf } from './grant-book.ts';
-import { GrantJournal, readGrantJournal } from './grant-journal.ts';
+import { type Grant, type GrantBook, openingsOf } from './grant-book.ts';
+import { GrantJournal } from './grant-journal.ts';
 import type { CloseMark } from './grant-lines.ts';
+import type { Restored } from './restore.ts';
 import { Shutting } from './shutting.ts';
 
 /** Tunable: a longer memory of closes than any clock tolerance, by a clock that never steps: one back makes old knocks fresh again. */
@@ -32,6 +33,8 @@ export type GrantKeeperOptions = {
   /** The folder that lives as long as this boot. */
   readonly runtimeFolder: string;
   readonly bootId: string;
+  /** What the daemon before this one had granted. */
+  readonly left: Restored;
   readonly observe: Observer;
   readonly onTrouble: (why: string) => void;
   /** The kernel refused: look after the gate, and say how it stands then. `down`: an administrator took it down. Never rejects. */
@@ -39,7 +42,7 @@ export type GrantKeeperOptions = {
 };
 
 export class GrantKeeper {
-  readonly #book = new GrantBook();
+  readonly #book: GrantBook;
   readonly #closes = new Map<string, CloseMark>();
   /** In the book, but not yet (or never) opened by the kernel: with what stood in its place before. */
   readonly #unproven = new WeakMap<Grant, Grant | undefined>();
@@ -54,12 +57,12 @@ export class GrantKeeper {
 
   constructor(options: GrantKeeperOptions) {
     this.#options = options;
-    this.#shutting = new Shutting({ ...options, book: this.#book });
-    const left = readGrantJournal(options.runtimeFolder, options.bootId, options.clock.monotonic());
-    this.#book.put(left.grants);
-    this.#missed = [...left.over];
-    for (const mark of left.closes) this.#closes.set(closeKey(mark.key, mark.address), mark);
-    this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, left, options.onTrouble);
+    const { book, missed, closes } = options.left;
+    this.#book = book;
+    this.#shutting = new Shutting({ ...options, book });
+    this.#missed = [...missed];
+    for (const mark of closes) this.#closes.set(closeKey(mark.key, mark.address), mark);
+    this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, { grants: book.all(), closes }, options.onTrouble);
   }
 
   /** Grants of an earlier daemon whose end is still to be told. */

@@ -1,18 +1,38 @@
-// For a gate that is loaded without the daemon (at boot, by hand): the openings that the last daemon of this boot had granted.
+// What the last daemon of this boot had granted: for the daemon that follows it, and for a gate that is loaded without one (at boot, by hand).
 import type { MonotonicMs } from '../clock.ts';
 import { openingKey, type TimedOpening } from '../firewall/firewall.ts';
-import { GrantBook } from './grant-book.ts';
+import { pacing } from '../pacing.ts';
+import { type Grant, GrantBook } from './grant-book.ts';
 import { readGrantJournal } from './grant-journal.ts';
+import type { CloseMark } from './grant-lines.ts';
+
+export type Restored = {
+  readonly book: GrantBook;
+  /** They ended while no daemon ran: their end is still to be told. */
+  readonly missed: readonly Grant[];
+  readonly closes: readonly CloseMark[];
+};
+
+/** In slices of time: there may be a hundred thousand. */
+export async function restoreGrants(runtimeFolder: string, bootId: string, now: MonotonicMs): Promise<Restored> {
+  const { grants, over, closes } = await readGrantJournal(runtimeFolder, bootId, now);
+  const book = new GrantBook();
+  const pace = pacing();
+  for (const grant of grants) {
+    book.put([grant]);
+    await pace();
+  }
+  return { book, missed: over, closes };
+}
 
 /** `standing` is what the kernel holds now: only it knows which one-shots were used. */
-export function restoredOpenings(
+export async function restoredOpenings(
   runtimeFolder: string,
   bootId: string,
   now: MonotonicMs,
   standing: readonly TimedOpening[],
-): readonly TimedOpening[] {
-  const book = new GrantBook();
-  book.put(readGrantJournal(runtimeFolder, bootId, now).grants);
+): Promise<readonly TimedOpening[]> {
+  const { book } = await restoreGrants(runtimeFolder, bootId, now);
   const alive = new Set(standing.map(({ opening }) => openingKey(opening)));
   return [...book.standing(now, (opening) => !alive.has(openingKey(opening)))].flat();
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import pino from 'pino';
 import type { Decision } from '../../daemon/decision.ts';
+import { restoreGrants } from '../../daemon/grants/restore.ts';
 import { createLedger, openLedger } from '../../daemon/ledger/open.ts';
 import { Postern } from '../../daemon/postern.ts';
 import { readSetup } from '../../daemon/setup.ts';
@@ -102,6 +103,7 @@ export class HostUnderTest {
       clock,
       bootId: this.#boot,
       runtimeFolder: join(this.folder, 'run'),
+      left: await restoreGrants(join(this.folder, 'run'), this.#boot, clock.monotonic()),
       observe: (decision) => this.decisions.push(decision),
       log: pino({ level: 'silent' }),
     });
