@@ -3,6 +3,7 @@
 import { CommanderError } from 'commander';
 import { CommandError } from './command-error.ts';
 import { processOutput } from './commands/options.ts';
+import { NativeMissingError } from './netlink/libc.ts';
 import { posterndProgram } from './program/program.ts';
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -27,6 +28,10 @@ function report(error: unknown): number {
   if (error instanceof CommandError) {
     for (const line of error.message.split('\n')) processOutput.err(`posternd: ${line}`);
     return error.exitCode;
+  }
+  if (error instanceof NativeMissingError) {
+    processOutput.err(`posternd: ${error.message}: ${error.cure}`);
+    return 2;
   }
   processOutput.err(`posternd: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return 1;

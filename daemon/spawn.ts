@@ -47,6 +47,27 @@ export function launch(argv: readonly string[], output: number): Launched {
   return { ended, forget: () => child.unref() };
 }
 
+export type Listening = {
+  /** The last word that it hears; without one its input only closes. */
+  readonly tell: (text: string) => void;
+};
+
+/**
+ * Starts something that may change the firewall after our end, of which it hears by its standard input. In a session of its own: what is sent to
+ * our group or terminal is not for it.
+ */
+export function launchListening(argv: readonly string[], onEnd: () => void): Listening {
+  const [program = '', ...args] = argv;
+  const child = lendNetAdmin(() =>
+    spawn(program, args, { env: ENVIRONMENT, cwd: '/', stdio: ['pipe', 'ignore', 'inherit'], shell: false, detached: true }),
+  );
+  child.once('error', onEnd);
+  child.once('exit', onEnd);
+  child.stdin.on('error', () => undefined);
+  child.unref();
+  return { tell: (text) => void child.stdin.end(text) };
+}
+
 /** Runs `argv` to its end. A child that exceeds the time limit is killed. */
 export function run(argv: readonly string[], options: RunOptions): Promise<Finished> {
   const [program = '', ...args] = argv;

@@ -59,7 +59,7 @@ function openChecked(): NetlinkSocket {
   try {
     socket = openNetlink(NETLINK_NETFILTER, { receiveBufferBytes: RECEIVE_BUFFER_BYTES });
   } catch (error) {
-    if (error instanceof NativeMissingError) throw new CaptureError('unsupported', error.message, error);
+    if (error instanceof NativeMissingError) throw new CaptureError('unsupported', `${error.message}: ${error.cure}`, error);
     if (!(error instanceof KernelError)) throw error;
     throw new CaptureError('unsupported', `no netlink socket for the packet log (${error.message}): use capture: udp`, error);
   }

@@ -129,7 +129,7 @@ function prepare(socket: RawSocket, filter: RawFilter): void {
 /** raw-socket throws the system's sentence without a code. */
 function openError(error: unknown): unknown {
   if (error instanceof CaptureError) return error;
-  if (error instanceof NativeMissingError) return new CaptureError('unsupported', error.message, error);
+  if (error instanceof NativeMissingError) return new CaptureError('unsupported', `${error.message}: ${error.cure}`, error);
   if (!hasNetRaw()) {
     const unit = 'in the systemd unit, add it to CapabilityBoundingSet= and AmbientCapabilities= (systemctl edit posternd)';
     return new CaptureError('not-permitted', `capture: raw needs root or the capability CAP_NET_RAW: ${unit}`, error);

@@ -13,6 +13,7 @@ import { StatusReport } from '../control/messages.ts';
 import { chooseFirewall } from '../firewall/choose.ts';
 import { FirewallError } from '../firewall/firewall.ts';
 import { interfaceProblems } from '../interfaces.ts';
+import { libc, NativeMissingError } from '../netlink/libc.ts';
 import { type Problem, problemAt } from '../problem.ts';
 import { checkNeighbors, type Neighbors } from './check-neighbors.ts';
 
@@ -29,7 +30,7 @@ export type HostFacts = {
 
 export async function checkHost(config: Config): Promise<HostFacts> {
   const problems: Problem[] = [];
-  problems.push(...(await interfaceProblems(config)));
+  problems.push(...nativeProblems(), ...(await interfaceProblems(config)));
   const gate = await firewallFacts(config, problems);
   const capture = await captureFacts(config, gate.sieve, problems);
   problems.push(...(await ledgerProblems(config)));
@@ -46,6 +47,17 @@ export async function checkHost(config: Config): Promise<HostFacts> {
   };
 }
 
+/** A daemon cannot start without it, whatever the backend: its capabilities would go to every child. */
+function nativeProblems(): readonly Problem[] {
+  try {
+    libc();
+    return [];
+  } catch (error) {
+    if (!(error instanceof NativeMissingError)) throw error;
+    return [problemAt(undefined, error.message, error.cure)];
+  }
+}
+
 async function firewallFacts(
   config: Config,
   problems: Problem[],
@@ -57,7 +69,7 @@ async function firewallFacts(
     return { text: sentence.replace(/^firewall /, ''), sieve, notPermitted: false };
   } catch (error) {
     if (!(error instanceof FirewallError)) throw error;
-    problems.push(problemAt(undefined, `firewall: ${error.message}`, error.cure));
+    if (error.code !== 'NATIVE_MISSING') problems.push(problemAt(undefined, `firewall: ${error.message}`, error.cure));
     const sieve = { canLog: false, why: 'the gate does not work here' } as const;
     return { text: 'does not work here', sieve, notPermitted: error.code === 'NO_PERMISSION' };
   }

@@ -2,9 +2,12 @@
 import { dirname, resolve } from 'node:path';
 import { contains, type Network } from '../../protocol/address.ts';
 import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
+
+import { nameProblem } from '../firewall/iptables/names.ts';
 import { formatPlace, inReadingOrder, type Place, type Problem, problemAt, quoted } from '../problem.ts';
 import type { Config, PlacedNetwork } from './config.ts';
 import type { Interface, PortsOrName } from './fields.ts';
+
 import { didYouMean } from './nearest.ts';
 import { coversAll, mergeRanges, overlap, withoutContained } from './ranges.ts';
 import { type Fields, isMap, readFields } from './read-fields.ts';
@@ -50,6 +53,7 @@ export function interpretConfig(
   }
   const fields = readFields(source, CONFIG_SHAPE, [], 'the configuration', problems);
   refuseLater(source, fields, problems);
+  refuseLoudRaw(source, fields, problems);
   const base = dirname(file);
   const port = fields.port ?? 62201;
   const services: ServiceNames = new Map([
@@ -75,7 +79,7 @@ export function interpretConfig(
     rules: resolve(base, fields.rules ?? 'rules.d'),
     state: resolve(base, fields.state ?? '/var/lib/postern'),
     control: controlPath(source, resolve(base, fields.control ?? '/run/postern/control.sock'), problems),
-    table: fields.table ?? 'postern',
+    table: tableName(source, fields, problems),
     nflogGroup: fields.nflog_group ?? 5,
     log: { level: fields.log?.level ?? 'info' },
   };
@@ -176,6 +180,13 @@ function interfaceList(source: YamlSource, interfaces: readonly Interface[], pro
   return [...byName.values()];
 }
 
+/** What nftables takes may be too much for iptables; where the host chooses the backend, it is said then. */
+function tableName(source: YamlSource, { table = 'postern', firewall }: Fields<typeof CONFIG_SHAPE>, problems: Problem[]): string {
+  const wrong = firewall === 'iptables' ? nameProblem(table) : undefined;
+  if (wrong !== undefined) problems.push(problemAt(source.placeOf(['table']), `${quoted(table)} ${wrong.what}`, wrong.cure));
+  return table;
+}
+
 function controlPath(source: YamlSource, path: string, problems: Problem[]): string {
   // sockaddr_un holds 108 bytes, with a terminating zero.
   if (Buffer.byteLength(path) > 107) {
@@ -184,6 +195,17 @@ function controlPath(source: YamlSource, path: string, problems: Problem[]): str
     );
   }
   return path;
+}
+
+/** With iptables nothing can keep the host silent about a port on which nobody listens, and the answer would tell knocks from junk. */
+function refuseLoudRaw(
+  source: YamlSource,
+  { firewall, capture, unmatched = 'drop' }: Fields<typeof CONFIG_SHAPE>,
+  problems: Problem[],
+): void {
+  if (firewall !== 'iptables' || capture !== 'raw' || unmatched !== 'drop') return;
+  const message = 'capture: raw with unmatched: drop needs nftables (iptables cannot keep the host silent about knocks)';
+  problems.push(problemAt(source.placeOf(['capture']), message, 'set capture: nflog (or auto), or unmatched: pass'));
 }
 
 /** What a later version will do is checked like the rest, then refused: a setting that is ignored would be a lie. */

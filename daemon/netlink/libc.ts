@@ -22,13 +22,12 @@ export class KernelError extends Error {
   }
 }
 
-/** koffi is an optional dependency: without it there is no way to speak netlink. */
+/** koffi is an optional dependency: without it there is no way to speak netlink, or to keep our capabilities from hooks. */
 export class NativeMissingError extends Error {
   readonly code = 'NATIVE_MISSING';
+  readonly cure = 'run `npm install koffi`';
   constructor(cause: unknown) {
-    super('the native module "koffi" cannot be loaded, and without it posternd cannot speak to the kernel: run `npm install koffi`', {
-      cause,
-    });
+    super('the native module "koffi" cannot be loaded, and without it posternd cannot speak to the kernel', { cause });
     this.name = 'NativeMissingError';
   }
 }

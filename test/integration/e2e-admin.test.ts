@@ -2,7 +2,7 @@
 // this host, with connections that live.
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { hasOneShots, isNftables } from '../lab/backend.ts';
+import { lacks } from '../lab/backend.ts';
 import type { Host } from '../lab/host.ts';
 import { labMissing } from '../lab/lab.ts';
 import { FAMILIES, knockBy, PORT, profileOf, REQUEST, Stage, UDP_PORT } from '../lab/stage.ts';
@@ -69,7 +69,7 @@ describe('posternd grant', { skip, timeout: 240_000 }, () => {
       assert.equal(await stage.door(server(), stage.client, 9000), 'timeout');
     });
 
-    test(`--once admits one connection, over ${family}`, { skip: !hasOneShots() }, async () => {
+    test(`--once admits one connection, over ${family}`, { skip: lacks('one-shots') }, async () => {
       assert.match((await posternd('grant', home(), REQUEST, '--once')).stdout, /tcp\/8022, one connection, for 30s$/m);
       assert.equal(await stage.door(server()), 'open');
       assert.equal(await stage.door(server()), 'timeout');
@@ -163,7 +163,7 @@ describe('posternd revoke ends live connections', { skip, timeout: 240_000 }, ()
     ] as const) {
       for (const [args, expected] of [
         // iptables can drop there, and no more.
-        [[], isNftables() || where === 'here' ? /^(reset|closed)$/ : /^(reset|closed|timeout)$/],
+        [[], lacks('resets in transit') === false || where === 'here' ? /^(reset|closed)$/ : /^(reset|closed|timeout)$/],
         [['--keep-sessions'], /^echoed$/],
       ] as const) {
         test(`TCP ${where}: ${args[0] ?? 'cut'}, over ${family} (P29)`, async () => {
@@ -178,7 +178,7 @@ describe('posternd revoke ends live connections', { skip, timeout: 240_000 }, ()
           await stage.alice.knock([profileOf(stage.server.addresses()[at]), `tcp/${port}`, '--no-verify']);
           await waitFor(async () => (await stage.door(addressOf(), stage.client, port)) === 'open', { what: 'the door again' });
           // Of one that iptables could only starve, the ends do not know.
-          if (isNftables() || where === 'here') assert.match(await talk(connection, 'three'), expected);
+          if (lacks('resets in transit') === false || where === 'here') assert.match(await talk(connection, 'three'), expected);
           await stage.postern.posternd(['revoke', 'alice']);
           await stage.client.ask('hangUp', { connection });
         });
@@ -205,7 +205,14 @@ describe('posternd revoke ends live connections', { skip, timeout: 240_000 }, ()
       await stage.postern.posternd(['revoke', 'alice']);
       assert.equal(await talk(connection, 'bob is still in'), 'echoed');
       assert.equal(await stage.door(server), 'open');
-      await stage.postern.posternd(['grant', stage.client.addresses()[at], REQUEST, '--ttl', '1m', ...(hasOneShots() ? ['--once'] : [])]);
+      await stage.postern.posternd([
+        'grant',
+        stage.client.addresses()[at],
+        REQUEST,
+        '--ttl',
+        '1m',
+        ...(lacks('one-shots') === false ? ['--once'] : []),
+      ]);
       await stage.postern.posternd(['revoke', 'bob']);
       assert.equal(await talk(connection, 'another kind of grant stands'), 'echoed');
       await stage.postern.posternd(['revoke', stage.client.addresses()[at]]);

@@ -7,6 +7,7 @@ import { labMissing } from '../lab/lab.ts';
 import { Running } from '../lab/process.ts';
 import { FAMILIES, FORBIDDEN_PORT, knockBy, PORT, profileOf, REQUEST, rulesFor, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
+import { openMs, startProbing } from './neighbors-probe.ts';
 
 const skip = labMissing() ?? false;
 const SLACK_MS = 2_000;
@@ -66,6 +67,25 @@ describe('a fault', { skip, timeout: 240_000 }, () => {
       assert.match(await knockBy(stage.bob, address(), '-t', '60s'), /open after/);
     });
   }
+
+  test('a flush of all rules again and again while people knock: every knock opens, nobody gets in for a second, no grant is lost (P27)', async () => {
+    const address = stage.server.ipv4();
+    await stage.knock(address, '-t', '60s');
+    const probe = await startProbing(stage.stranger, address, [PORT]);
+    for (let round = 0; round < 8; round += 1) {
+      for (const flush of flushCommands()) await stage.server.exec(flush, { mayFail: true });
+      assert.match(await knockBy(stage.bob, address, '-t', '60s'), /open after/);
+    }
+    await waitFor(async () => (await stage.door(address, stage.stranger)) === 'timeout', {
+      deadlineMs: 1_500,
+      what: 'the door to be shut',
+    });
+    assert.ok(openMs(await probe.stop()) < 1_000, probe.opened().join('\n'));
+    assert.equal(await stage.door(address), 'open');
+    const clients = (await stage.postern.status()).grants.map(({ client }) => client);
+    assert.deepEqual(clients.toSorted(), ['alice', 'bob']);
+    assert.equal(await stage.kernelGrants(), 1);
+  });
 
   test('broken rules on reload: the old ones stay, and the message names file, line and column', async () => {
     const good = rulesFor([stage.alice, stage.bob]);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { hasOneShots } from '../lab/backend.ts';
+import { lacks } from '../lab/backend.ts';
 import { labMissing } from '../lab/lab.ts';
 import { scratchFolder } from '../lab/scratch.ts';
 import { FAMILIES, PORT, profileOf, REQUEST, Stage } from '../lab/stage.ts';
@@ -52,7 +52,14 @@ describe('hooks', { skip, timeout: 120_000 }, () => {
           on_open: [told, 'open {event}', '{client}', '{address}', '{service}', '{port}', '{lifetime}'],
           on_close: [told, 'close {event}', '{client}', '{address}', '{ports}'],
         },
-        { services: ['panel'], ttl: '2s', once: hasOneShots(), sessions: 'end', default: false, on_close: [told, '{event}', '{service}'] },
+        {
+          services: ['panel'],
+          ttl: '2s',
+          once: lacks('one-shots') === false,
+          sessions: 'end',
+          default: false,
+          on_close: [told, '{event}', '{service}'],
+        },
         { services: ['pool'], default: false, on_open: [hangs], on_close: ['/bin/false'] },
       ],
     });

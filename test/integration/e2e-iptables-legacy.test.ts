@@ -1,6 +1,6 @@
-// The black-box suites against iptables-legacy, with ipset.
+// The black-box suites against iptables-legacy, with ipset: see test/lab/backend-table.ts.
 import { useBackend } from '../lab/backend.ts';
+import { suitesOf } from '../lab/backend-table.ts';
 
 useBackend('iptables-legacy');
-await import('./e2e-open.test.ts');
-await import('./e2e-faults.test.ts');
+for (const suite of suitesOf('iptables-legacy')) await import(`./e2e-${suite}.test.js`);

@@ -1,6 +1,6 @@
-// The black-box suites against iptables (the form for nf_tables) without ipset.
+// The black-box suites against iptables (the form for nf_tables) without ipset: see test/lab/backend-table.ts.
 import { useBackend } from '../lab/backend.ts';
+import { suitesOf } from '../lab/backend-table.ts';
 
 useBackend('iptables-without-ipset');
-await import('./e2e-open.test.ts');
-await import('./e2e-grants.test.ts');
+for (const suite of suitesOf('iptables-without-ipset')) await import(`./e2e-${suite}.test.js`);

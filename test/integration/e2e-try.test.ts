@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, 
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { notNew } from '../../daemon/trial-note.ts';
+import { stands } from '../lab/backend.ts';
 import { labMissing } from '../lab/lab.ts';
 import { neighborMissing } from '../lab/neighbors.ts';
 import type { Running } from '../lab/process.ts';
@@ -26,7 +27,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
   const stranger = () => stage.door(address(), stage.stranger);
   const tryIt = (args: readonly string[], env: Record<string, string> = HERE) =>
     stage.postern.posternd(['try', ...args], { mayFail: true, env });
-  const hasTable = async () => (await stage.server.exec(['nft', 'list', 'table', 'inet', 'postern'], { mayFail: true })).code === 0;
+  const hasGate = () => stands((argv, options) => stage.server.exec(argv, options));
 
   /** Begins a trial and comes back when the gate stands. */
   async function begin(...args: readonly string[]): Promise<Running> {
@@ -70,7 +71,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       assert.ok(performance.now() - began >= 3_900);
       assert.match(trial.stderr, /^posternd: not confirmed: the gate is down again/m);
       assert.equal(await stranger(), 'open');
-      assert.equal(await hasTable(), false);
+      assert.equal(await hasGate(), false);
       await nothingLeft();
     });
 
@@ -132,7 +133,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       const trial = await begin('--for', '60s');
       assert.equal(holders().length, 1);
       for (const pid of [...holders(), trial.pid]) process.kill(pid, 'SIGKILL');
-      await waitFor(async () => !(await hasTable()), { deadlineMs: 5_000 });
+      await waitFor(async () => !(await hasGate()), { deadlineMs: 5_000 });
       assert.equal(await stranger(), 'open');
     });
 
@@ -166,7 +167,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       } finally {
         stage.postern.writeConfig({ protect: [`tcp/${PORT}`, 'tcp/8023', 'udp/8053'] });
       }
-      assert.equal(await hasTable(), false);
+      assert.equal(await hasGate(), false);
       assert.deepEqual(holders(), []);
     });
   });
@@ -198,7 +199,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       assert.deepEqual([confirmed.code, confirmed.stdout], [0, 'confirmed: the gate stays\n'], confirmed.stderr);
       assert.equal((await trial.exited).code, 0);
       await stage.postern.killHard();
-      assert.equal(await hasTable(), true);
+      assert.equal(await hasGate(), true);
       assert.equal(await stranger(), 'timeout');
     });
 
@@ -214,7 +215,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       const began = performance.now();
       const trial = await begin('--for', '8s');
       await stage.postern.killHard();
-      await waitFor(async () => !(await hasTable()));
+      await waitFor(async () => !(await hasGate()));
       assert.equal(await stranger(), 'open');
       await stage.postern.start();
       assert.equal(await stranger(), 'timeout');
@@ -229,7 +230,7 @@ describe('posternd try', { skip, timeout: 180_000 }, () => {
       await trial.exited;
       await stage.postern.start();
       assert.equal(await stranger(), 'open');
-      assert.equal(await hasTable(), false);
+      assert.equal(await hasGate(), false);
       // Told once: who starts the daemon then gets a gate.
       await stage.postern.stop();
       await stage.postern.start();

@@ -5,14 +5,15 @@ import { join } from 'node:path';
 import type { Firewall } from '../../daemon/firewall/firewall.ts';
 import { openIptables } from '../../daemon/firewall/iptables/iptables.ts';
 import { openNftables } from '../../daemon/firewall/nftables/nftables.ts';
-import { type Backend, backendName, isNftables } from '../lab/backend.ts';
+import { backendName, lacks } from '../lab/backend.ts';
+import type { Backend } from '../lab/backend-table.ts';
 
 /** Of the sets of iptables here, so that a test can fill one. */
 export const SMALL_CAPACITY = 2000;
 
 /** By how much an opening may stand for too short a time: ipset counts whole seconds. */
 export function roundingMs(): number {
-  return isNftables() ? 0 : 1000;
+  return lacks('parts of a second') === false ? 0 : 1000;
 }
 
 export type GateOptions = { readonly table: string; readonly onTrouble?: (text: string) => void };

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import type { Firewall } from '../../daemon/firewall/firewall.ts';
-import { backendName, hasOneShots, hasSets, isNftables } from '../lab/backend.ts';
+import { backendName, isNftables, lacks } from '../lab/backend.ts';
 import { openGate, roundingMs, SMALL_CAPACITY } from './gate-backend.ts';
 import {
   address,
@@ -91,7 +91,7 @@ describe('openings', () => {
       assert.equal(await attempt(22), 'silent');
     });
 
-    test(`IPv${version}: a one-shot admits one connection, which lives on (P30d)`, { skip: !hasOneShots() }, async () => {
+    test(`IPv${version}: a one-shot admits one connection, which lives on (P30d)`, { skip: lacks('one-shots') }, async () => {
       await gate.open([timed(opening('once', client, 'tcp/22'), 30_000)]);
       const first = await dial(lab, server, 22, client);
       assert.equal(await first.outcome, 'open');
@@ -143,7 +143,7 @@ describe('openings', () => {
   test('sets exactly the given time, longer or shorter than what stood (P25)', async () => {
     const grant = opening('grant', CLIENT[4], 'tcp/22');
     // ipset takes 24.8 days at the most; who asked for more has it renewed.
-    const most = (ms: number): number => (roundingMs() > 0 && hasSets() ? Math.min(ms, 2_147_483_000) : ms);
+    const most = (ms: number): number => (roundingMs() > 0 && lacks('sets') === false ? Math.min(ms, 2_147_483_000) : ms);
     for (const ms of [30_000, 600_000, 5000, 2_592_000_000]) {
       await gate.open([timed(grant, ms)]);
       const [standing] = await gate.standing();
@@ -154,7 +154,7 @@ describe('openings', () => {
   });
 
   test('many repetitions leave one element with the last time (P25)', async () => {
-    const kinds = hasOneShots() ? (['ending', 'grant', 'once'] as const) : (['ending', 'grant'] as const);
+    const kinds = lacks('one-shots') === false ? (['ending', 'grant', 'once'] as const) : (['ending', 'grant'] as const);
     const openings = kinds.map((kind) => opening(kind, CLIENT[6], 'tcp/22'));
     const rounds = isNftables() ? 500 : 50;
     for (let round = 0; round < rounds; round += 1) await gate.open(openings.map((each) => timed(each, 30_000 + round)));
@@ -193,8 +193,8 @@ describe('openings', () => {
     assert.deepEqual(await gate.standing(), []);
   });
 
-  test('a set that is full refuses the whole transaction, in plain words', { skip: !hasSets() }, async () => {
-    const [kind, size] = hasOneShots() ? (['once', 65_536] as const) : (['grant', SMALL_CAPACITY] as const);
+  test('a set that is full refuses the whole transaction, in plain words', { skip: lacks('sets') }, async () => {
+    const [kind, size] = lacks('one-shots') === false ? (['once', 65_536] as const) : (['grant', SMALL_CAPACITY] as const);
     const before = timed(opening(kind, '192.0.2.1', 'tcp/22'), 60_000);
     await gate.open([before]);
     const many = Array.from({ length: size + 1 }, (_, at) =>
@@ -213,7 +213,7 @@ describe('openings', () => {
       ['a SYN lost behind the gate', 'input', 'tcp dport 22 tcp flags & (syn|ack) == syn'],
       ['a lost answer', 'output', 'tcp sport 22 tcp flags & (syn|ack) == (syn|ack)'],
     ] as const) {
-      test(`IPv${version}: a one-shot still connects after ${where} (P30a)`, { skip: !hasOneShots() }, async () => {
+      test(`IPv${version}: a one-shot still connects after ${where} (P30a)`, { skip: lacks('one-shots') }, async () => {
         // A SYN has 60 or 80 bytes: the quota holds the first one only.
         lab.nft(`table inet loss {
           counter lost { }

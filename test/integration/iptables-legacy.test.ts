@@ -6,3 +6,4 @@ await import('./gate-openings.test.ts');
 await import('./gate-layout.test.ts');
 await import('./iptables-manners.test.ts');
 await import('./iptables-rights.test.ts');
+await import('./iptables-faults.test.ts');

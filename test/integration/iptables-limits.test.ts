@@ -1,6 +1,7 @@
 // What the administrator is told of the iptables backend: by check, by a start, by what is refused; and a host that changes from one backend to another.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { useBackend } from '../lab/backend.ts';
@@ -57,10 +58,10 @@ describe('the iptables backend', { skip, timeout: 240_000 }, () => {
       /iptables.* cannot be run.*: install it: apt install iptables/,
     ],
   ] as const) {
-    test(`${what}: exit 2 with what is missing and how to get it, by check and by run`, async () => {
+    test(`${what}: exit 2 with what is missing and how to get it, by check, run and gate up`, async () => {
       const hidden = mounts.replace('EMPTY', join(stage.postern.folder, 'empty'));
-      for (const command of ['check', 'run']) {
-        const ended = await without(hidden, command);
+      for (const command of [['check'], ['run'], ['gate', 'up']]) {
+        const ended = await without(hidden, ...command);
         assert.equal(ended.code, 2, ended.stderr);
         assert.match(ended.stderr, expected);
       }
@@ -119,16 +120,75 @@ describe('the iptables backend', { skip, timeout: 240_000 }, () => {
     for (const command of ['check', 'run']) {
       const ended = await posternd(command);
       assert.equal(ended.code, 2, ended.stderr);
-      assert.match(ended.stderr, /capture: raw with unmatched: drop needs nftables .*: set capture: nflog \(or auto\), or unmatched: pass/);
+      assert.match(
+        ended.stderr,
+        /postern\.yaml:\d+:\d+: capture: raw with unmatched: drop needs nftables .*: set capture: nflog \(or auto\), or unmatched: pass/,
+      );
     }
     config();
   });
 
-  test('a name that is too long for iptables: exit 2', async () => {
-    config({ table: 'a_name_of_twentyone_c' });
-    const ended = await posternd('run');
-    assert.equal(ended.code, 2);
-    assert.match(ended.stderr, /too long for iptables: use at most 20 characters/);
+  for (const [table, expected] of [
+    ['a_name_of_twentyone_c', /postern\.yaml:\d+:\d+: "a_name_of_twentyone_c" is too long for iptables: use at most 20 characters/],
+    ['prerouting', /postern\.yaml:\d+:\d+: "prerouting" is what iptables calls something else \(PREROUTING\): choose another name/],
+    ['mark', /postern\.yaml:\d+:\d+: "mark" is what iptables calls something else/],
+  ] as const) {
+    test(`the name ${table}, with which iptables cannot do: exit 2 by check and by run, at its place`, async () => {
+      config({ table });
+      for (const command of ['check', 'run']) {
+        const ended = await posternd(command);
+        assert.equal(ended.code, 2, ended.stderr);
+        assert.match(ended.stderr, expected);
+      }
+      config();
+    });
+  }
+
+  test('the longest name that iptables takes works, sets and all', async () => {
+    assert.equal((await posternd('gate', 'down')).code, 0);
+    config({ table: 'a_name_of_twenty_chr' });
+    assert.equal((await posternd('gate', 'up')).code, 0);
+    assert.equal(await stage.door(stage.server.ipv4(), stage.stranger), 'timeout');
+    assert.equal((await posternd('gate', 'down')).code, 0);
+    assert.equal(await stage.door(stage.server.ipv4(), stage.stranger), 'open');
+    config();
+  });
+
+  test('nftables without koffi: exit 2 and what to install; auto closes the gate with iptables then', async () => {
+    const [koffi] = createRequire(import.meta.url)
+      .resolve('koffi')
+      .split('/koffi/');
+    const hidden = `mount --bind ${join(stage.postern.folder, 'empty')} ${koffi}/koffi`;
+    config({ firewall: 'nftables' });
+    for (const args of [['check'], ['run'], ['gate', 'up']]) {
+      const ended = await without(hidden, ...args);
+      assert.equal(ended.code, 2, ended.stderr);
+      assert.match(ended.stderr, /koffi.*npm install koffi/);
+    }
+    config({ firewall: 'auto', capture: 'udp' });
+    // Enough to close the gate at boot; a daemon could not keep its capabilities from hooks.
+    assert.equal((await without(hidden, 'gate', 'up')).code, 0);
+    assert.match(await saved(), /-A PREROUTING -j POSTERN/);
+    assert.equal(await stage.door(stage.server.ipv4(), stage.stranger), 'timeout');
+    for (const command of ['check', 'run']) {
+      const ended = await without(hidden, command);
+      assert.equal(ended.code, 2, ended.stderr);
+      assert.equal(ended.stderr.match(/koffi.*: run `npm install koffi`/g)?.length, 1, ended.stderr);
+      assert.doesNotMatch(ended.stderr, /^ +at /m);
+    }
+    assert.equal((await without(hidden, 'gate', 'down')).code, 0);
+    config();
+  });
+
+  test('nftables without the program nft: everything but the listing works', async () => {
+    config({ firewall: 'nftables' });
+    const hidden = 'mount --bind /dev/null /usr/sbin/nft';
+    assert.equal((await without(hidden, 'gate', 'up')).code, 0);
+    assert.equal(await stage.door(stage.server.ipv4(), stage.stranger), 'timeout');
+    const shown = await without(hidden, 'gate', 'show');
+    assert.equal(shown.code, 0, shown.stderr);
+    assert.match(shown.stdout, /the rules are not listed/);
+    assert.equal((await without(hidden, 'gate', 'down')).code, 0);
     config();
   });
 

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { isNftables, stands } from '../lab/backend.ts';
+import { lacks, stands } from '../lab/backend.ts';
 import type { Host } from '../lab/host.ts';
 import { labMissing } from '../lab/lab.ts';
 import { allRules, DockerLike, Firewalld, neighborMissing, rulesOfOthers, Ufw } from '../lab/neighbors.ts';
@@ -204,7 +204,7 @@ for (const neighbor of NEIGHBORS) {
         const seen = probes.map((probe) => probe.tries());
         const opened = probes.map((probe) => probe.opened().length);
         await turn();
-        if (handle.flushesAll === true && !isNftables()) {
+        if (handle.flushesAll === true && lacks('a table of its own') !== false) {
           await waitFor(() => stands((argv, options) => on.server.exec(argv, options)), { deadlineMs: 3_000, what: 'the gate to be back' });
           await waitFor(
             async () =>

@@ -3,10 +3,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
+import { type Ability, type Backend, LACKS } from './backend-table.ts';
 
 const CLONE_NEWNS = 0x20000;
-
-export type Backend = 'nftables' | 'iptables-nft' | 'iptables-legacy' | 'iptables-without-ipset';
 
 let backend: Backend = 'nftables';
 
@@ -20,13 +19,25 @@ const DISGUISE: Readonly<Record<Backend, readonly (readonly [shown: string, over
 
 export function useBackend(name: Backend): void {
   backend = name;
-  if (DISGUISE[name].length === 0) return;
-  const koffi = createRequire(import.meta.url)('koffi') as {
-    readonly load: (path: null) => { readonly func: (name: string, result: string, args: readonly string[]) => (flags: number) => number };
-  };
-  assert.equal(koffi.load(null).func('unshare', 'int', ['int'])(CLONE_NEWNS), 0, 'unshare');
-  execFileSync('mount', ['--make-rprivate', '/']);
-  for (const [shown, over] of DISGUISE[name]) execFileSync('mount', ['--bind', shown, over]);
+  showInstead(DISGUISE[name]);
+}
+
+let hasOwnMounts = false;
+
+/** For this process and its children. */
+export function showInstead(pairs: readonly (readonly [shown: string, over: string])[]): void {
+  if (pairs.length === 0) return;
+  if (!hasOwnMounts) {
+    const koffi = createRequire(import.meta.url)('koffi') as {
+      readonly load: (path: null) => {
+        readonly func: (name: string, result: string, args: readonly string[]) => (flags: number) => number;
+      };
+    };
+    assert.equal(koffi.load(null).func('unshare', 'int', ['int'])(CLONE_NEWNS), 0, 'unshare');
+    execFileSync('mount', ['--make-rprivate', '/']);
+    hasOwnMounts = true;
+  }
+  for (const [shown, over] of pairs) execFileSync('mount', ['--bind', shown, over]);
 }
 
 export function backendName(): Backend {
@@ -37,19 +48,10 @@ export function isNftables(): boolean {
   return backend === 'nftables';
 }
 
-/** What a backend cannot do, it refuses: those tests are left out for it, and iptables-limits.test.ts has the refusals. */
-export function hasOneShots(): boolean {
-  return isNftables();
-}
-
-/** Replays and junk die in the kernel; without a sieve they die in the daemon. */
-export function hasSieve(): boolean {
-  return isNftables();
-}
-
-/** A set can be full; rules cannot. */
-export function hasSets(): boolean {
-  return backend !== 'iptables-without-ipset';
+/** False, or why this backend cannot do it: a reason to leave a test out. */
+export function lacks(ability: Ability): string | false {
+  const { why, where }: { readonly why: string; readonly where: readonly Backend[] } = LACKS[ability];
+  return where.includes(backend) && why;
 }
 
 /** For `postern.yaml`. */
@@ -80,8 +82,29 @@ export async function countGrants(exec: Exec): Promise<number> {
   const rules = (await savedLines(exec)).filter((line) =>
     /-A POSTERN-OPEN .*--comment "postern (grant|ending|bound|bound-ending) until/.test(line),
   );
-  const saved = hasSets() ? (await exec(['ipset', 'save'])).stdout : '';
+  const saved = lacks('sets') === false ? (await exec(['ipset', 'save'])).stdout : '';
   return rules.length + [...saved.matchAll(/^add postern-(?:grant|ending)[46] /gm)].length;
+}
+
+/** How many seconds are left to each grant of one family, as the kernel has it. */
+export async function readRemaining(exec: Exec, version: 4 | 6): Promise<readonly number[]> {
+  if (isNftables()) {
+    const { stdout } = await exec(['nft', '-j', 'list', 'set', 'inet', 'postern', `grants${version}`]);
+    const { nftables } = JSON.parse(stdout) as { nftables: { set?: { elem?: { elem: { expires: number } }[] } }[] };
+    return nftables.flatMap((entry) => entry.set?.elem ?? []).map(({ elem }) => elem.expires);
+  }
+  if (lacks('sets') === false) {
+    const { stdout } = await exec(['ipset', 'save', `postern-grant${version}`]);
+    return [...stdout.matchAll(/^add .* timeout (\d+)/gm)].map((match) => Number(match[1]));
+  }
+  const { stdout } = await exec([version === 4 ? 'iptables-save' : 'ip6tables-save', '--table', 'mangle']);
+  const uptimeS = Number(process.hrtime.bigint() / 1_000_000_000n);
+  return [...stdout.matchAll(/-A POSTERN-OPEN .*"postern grant until (\d+)"/g)].map((match) => Number(match[1]) / 1000 - uptimeS);
+}
+
+/** The longest that the kernel counts at once; the daemon renews what is to stand for longer. */
+export function longestSeconds(): number {
+  return !isNftables() && lacks('sets') === false ? 2_147_483 : Number.POSITIVE_INFINITY;
 }
 
 /** Whether the gate stands, whoever put it up. */

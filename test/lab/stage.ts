@@ -1,6 +1,6 @@
 // The usual cast of an end-to-end test: a server with posternd, a client and a stranger on one switch, alice and bob with keys.
 // What a test wants different it passes; nothing here asserts.
-import { countGrants, readCounter } from './backend.ts';
+import { countGrants, readCounter, readRemaining } from './backend.ts';
 import type { Capture } from './capture.ts';
 import type { Host } from './host.ts';
 import { Installation, Knocker } from './installation.ts';
@@ -164,6 +164,11 @@ export class Stage {
       what: 'the door to shut',
     });
     return performance.now() - started;
+  }
+
+  /** How many seconds the kernel leaves to each grant of one family. */
+  async kernelRemaining(family: 'IPv4' | 'IPv6'): Promise<readonly number[]> {
+    return readRemaining((argv, options) => this.server.exec(argv, options), family === 'IPv4' ? 4 : 6);
   }
 
   /** The grants that stand in the kernel, as the firewall's own tools list them. */

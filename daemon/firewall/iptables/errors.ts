@@ -45,6 +45,16 @@ export function notLoaded({ stderr, code }: Finished, program: string, doing: st
   return new FirewallError(meaning.code, `could not ${doing}: ${meaning.text} (${program}: ${first})`, meaning.cure);
 }
 
+/** iptables-save shows nothing of a table that holds rules of nft's own kind, and ours in it could not be found again. */
+export function unreadable(program: string, table: string, doing: string): FirewallError {
+  const family = program.startsWith('ip6') ? 'ip6' : 'ip';
+  return new FirewallError(
+    'UNREADABLE',
+    `could not ${doing}: table ${family} ${table} holds rules made with nft that iptables cannot read`,
+    `set firewall: nftables, or move those rules to a table of their own: "nft list table ${family} ${table}"`,
+  );
+}
+
 /** The program could not be run to its end. */
 export function notRun(error: unknown, program: string, doing: string): FirewallError {
   if (!(error instanceof SpawnError)) throw error;
@@ -59,4 +69,20 @@ export function notRun(error: unknown, program: string, doing: string): Firewall
       error,
     );
   return new FirewallError('FAILED', `could not ${doing}: ${error.message}`, `see whether ${tool} works by hand`, error);
+}
+
+export function tooLate(): FirewallError {
+  return new FirewallError(
+    'TOO_LATE',
+    'could not open: other changes of the firewall took so long that the time of the grant was over',
+    'look what holds them up: "fuser /run/xtables.lock"',
+  );
+}
+
+export function noOneShot(): FirewallError {
+  return new FirewallError(
+    'NO_ONE_SHOT',
+    'one-shot grants need nftables, and this host runs the iptables backend',
+    'set firewall: nftables, or remove "once" from the rule',
+  );
 }

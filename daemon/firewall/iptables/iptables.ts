@@ -5,7 +5,8 @@ import { periodically } from '../../periodically.ts';
 import { admitsOnce, type Firewall, FirewallError } from '../firewall.ts';
 import { endConnections } from '../nftables/live-connections.ts';
 import { IptablesGate } from './gate.ts';
-import { LONGEST_NAME, namesOf } from './names.ts';
+import { type Guard, startGuard } from './guard.ts';
+import { nameProblem, namesOf } from './names.ts';
 import { GRANT_CAPACITY } from './sets.ts';
 import { findTools, type Tools, type Variant } from './tools.ts';
 import { watchMangle } from './watch.ts';
@@ -33,24 +34,37 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
   const { table, runtimeFolder } = options;
   const clock = options.clock ?? systemClock;
   const onTrouble = options.onTrouble ?? (() => undefined);
-  if (table.length > LONGEST_NAME) {
-    throw new FirewallError('UNUSABLE', `the table name ${table} is too long for iptables`, `use at most ${LONGEST_NAME} characters`);
-  }
+  const wrong = nameProblem(table);
+  if (wrong !== undefined) throw new FirewallError('UNUSABLE', `the table name ${table} ${wrong.what}`, wrong.cure);
   const names = namesOf(table);
   const tools = await findTools({ names, runtimeFolder, capacity: options.capacity ?? GRANT_CAPACITY, flavor: options.flavor });
   const gate = new IptablesGate(names, tools, clock, onTrouble);
   let suspicion: (() => void) | undefined;
   let stopWatching: (() => Promise<void>) | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let guard: Guard | undefined;
   const report = (error: unknown): void => onTrouble(error instanceof Error ? error.message : 'the grants could not be swept');
   const sweep = (): void => void gate.sweep().then(setTimer, report);
-  const endSweeping = periodically(SWEEP_MS, () => gate.sweep().then(setTimer), report);
+  const endSweeping = periodically(SWEEP_MS, regularSweep, report);
+
+  function regularSweep(): Promise<void> {
+    if (tools.lacksIpv6() && gate.layout() !== undefined) {
+      onTrouble('IPv6 was switched on, and the gate does not stand there yet');
+      suspicion?.();
+    }
+    return gate.sweep().then(setTimer);
+  }
 
   /** Rules end on time to the millisecond while we live. */
   function setTimer(): void {
     clearTimeout(timer);
     const next = gate.nextDeadlineMs();
     if (next !== undefined) timer = setTimeout(sweep, Math.min(LONGEST_TIMER_MS, Math.max(0, next - clock.monotonic()))).unref();
+  }
+
+  function dismissGuard(): void {
+    guard?.dismiss();
+    guard = undefined;
   }
 
   async function keepWatch(): Promise<void> {
@@ -63,11 +77,13 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
   return {
     tools,
     name: 'iptables',
-    install: async (layout, openings) => {
+    install: async (layout, openings, { passing = false } = {}) => {
       const once = openings.some(({ opening }) => admitsOnce(opening.kind));
       if (once) onTrouble('one-shot grants that stood are closed: they need nftables');
       const rejectedBefore = gate.layout()?.refuse;
+      if (passing) guard ??= startGuard(table, runtimeFolder, onTrouble);
       const result = await gate.install(layout, openings);
+      if (!passing) dismissGuard();
       setTimer();
       if (stopWatching === undefined || rejectedBefore !== layout.refuse) await keepWatch();
       return result;
@@ -97,6 +113,7 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
     counters: () => gate.counters(),
     remove: async () => {
       await gate.remove();
+      dismissGuard();
       setTimer();
     },
     release: async () => {

@@ -1,7 +1,6 @@
-// What the gate holds as far as we put it there: entries that are rules, and openings that are elements of sets. Cut and live connections that are
-// elements are known to the kernel only. Pure but for its own state.
+// What the gate shall hold: entries that are rules, and those that are elements of sets. Pure but for its own state.
 import type { MonotonicMs } from '../../clock.ts';
-import { type Entry, entryKey, openingOf } from './entries.ts';
+import { type Entry, entryKey } from './entries.ts';
 import { type Backing, isRule } from './ruleset.ts';
 
 export class Kept {
@@ -21,6 +20,10 @@ export class Kept {
     return [...this.#elements.values()];
   }
 
+  all(): readonly Entry[] {
+    return [...this.#rules.values(), ...this.#elements.values()];
+  }
+
   isRule(entry: Entry): boolean {
     return isRule(entry, this.#backing);
   }
@@ -35,7 +38,7 @@ export class Kept {
     this.#elements.delete(key);
     if (entry === undefined) return;
     if (this.isRule(entry)) this.#rules.set(key, entry);
-    else if (openingOf(entry) !== undefined) this.#elements.set(key, entry);
+    else this.#elements.set(key, entry);
   }
 
   replace(entries: Iterable<readonly [string, Entry]>): void {

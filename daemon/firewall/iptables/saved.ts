@@ -3,6 +3,7 @@ import type { GateCounters } from '../firewall.ts';
 import { readDatedRule } from './dated-rules.ts';
 import type { Entry } from './entries.ts';
 import type { Names } from './names.ts';
+import { REJECT_MARK } from './rejecting.ts';
 
 export type SavedRule = { readonly chain: string; readonly text: string; readonly packets: number };
 export type SavedTable = {
@@ -49,14 +50,30 @@ export function fingerprint(table: SavedTable, names: Names): string {
   return `${table.name}\n${lines.join('\n')}\n${isBypassed(table, names) ? 'bypassed' : ''}`;
 }
 
-/** Somebody accepts packets before they come to us. */
-function isBypassed(table: SavedTable, names: Names): boolean {
+/** Targets after which a packet still comes to us, or to nobody. Any other may let it through: ACCEPT, TPROXY, NFQUEUE. */
+const GOES_ON = /^(?:DROP|LOG|NFLOG|ULOG|AUDIT|TRACE|MARK|CONNMARK|SECMARK|CONNSECMARK|DSCP|TOS|TTL|HL|SET|CLASSIFY|TEE|TCPMSS|CT)$/;
+
+/** A rule of somebody else before ours may accept packets, and they would never come to us. */
+export function isBypassed(table: SavedTable, names: Names): boolean {
   for (const { chain, text } of table.rules) {
     if (chain !== 'PREROUTING') continue;
     if (text.endsWith(`-j ${names.entry}`)) return false;
-    if (/-j (?:ACCEPT|RETURN)$/.test(text)) return true;
+    if (letsThrough(table, text, false)) return true;
   }
   return false;
+}
+
+/** Whether a packet that meets this rule may be accepted there and then. */
+function letsThrough(table: SavedTable, text: string, inChain: boolean): boolean {
+  // Without a target a rule only counts.
+  const [, how, target] = /(?:^| )-([jg]) (\S+)/.exec(text) ?? [];
+  if (target === undefined || GOES_ON.test(target)) return false;
+  if (target === 'RETURN') return !inChain;
+  if (!table.chains.includes(target) || (how === 'g' && !inChain)) return true;
+  const inside = table.rules.filter(({ chain }) => chain === target);
+  // Another Postern's refusals: it rejects them later.
+  const refuses = inside.some((rule) => rule.text.includes(REJECT_MARK));
+  return inside.some((rule) => !(refuses && rule.text === '-j ACCEPT') && letsThrough(table, rule.text, true));
 }
 
 export function datedEntries(table: SavedTable, names: Names): readonly Entry[] {

@@ -11,7 +11,7 @@ import { type Names, SET_KINDS, type SetKind } from './names.ts';
 // Fixed by ipset: a longer timeout is refused.
 export const LONGEST_TIMEOUT_S = 2_147_483;
 // Tunable
-/** How many openings of one kind and family can stand. */
+/** How many openings of one kind and family can stand, and how many of them can be cut. */
 export const GRANT_CAPACITY = 262_144;
 const SMALL_SIZE = 65_536;
 /** What an element lives for when nobody says: it can never become permanent by mistake. */
@@ -28,7 +28,7 @@ export function createLines(names: Names, families: readonly Family[], capacity:
   return families.flatMap((family) =>
     SET_KINDS.map((kind) => {
       const type = kind === 'live' ? 'hash:ip,port,ip' : 'hash:ip,port';
-      const size = kind === 'grant' || kind === 'ending' ? capacity : SMALL_SIZE;
+      const size = kind === 'live' ? SMALL_SIZE : capacity;
       const inet = family === 4 ? 'inet' : 'inet6';
       return `create ${names.set(kind, family)} ${type} family ${inet} timeout ${DEFAULT_TIMEOUT_S} maxelem ${size}`;
     }),
@@ -59,6 +59,18 @@ export function removeLine(names: Names, entry: Entry & { readonly kind: SetKind
 
 function member({ kind, peer, protocol, port, sourcePort, local }: Entry): string {
   return kind === 'live' ? `${peer.text},${protocol}:${sourcePort},${local?.text ?? ''}` : `${peer.text},${protocol}:${port}`;
+}
+
+/** Reads what `ipset list -t` prints: how many elements each set has. Old kernels do not say. */
+export function readCounts(text: string): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  let name = '';
+  for (const line of text.split('\n')) {
+    name = /^(?:ipset> )*Name: (\S+)$/.exec(line)?.[1] ?? name;
+    const count = /^Number of entries: (\d+)$/.exec(line)?.[1];
+    if (count !== undefined) counts.set(name, Number(count));
+  }
+  return counts;
 }
 
 /** Reads what `ipset save` prints, entries of grants and cuts only: nobody asks for the others. */

@@ -19,9 +19,11 @@ export async function readTables(
   return [mangle, ...(await Promise.all(REJECT_TABLES.map((name) => tools.read(name))))];
 }
 
-/** The same text as long as rules, chains and jumps are the same, and every one of these entries is a rule there. */
+/** The same text as long as rules, chains and jumps are the same, and these entries are the rules of entries there, all of them and no other. */
 export function stateOf(tables: readonly SavedTable[], names: Names, entries: readonly Entry[]): string {
   const present = new Set(tables.flatMap((table) => datedEntries(table, names)).map(entryKey));
-  const missing = entries.map(entryKey).filter((key) => !present.has(key));
-  return [...tables.map((table) => fingerprint(table, names)), ...missing].join('\n');
+  const wanted = new Set(entries.map(entryKey));
+  const missing = [...wanted].filter((key) => !present.has(key));
+  const foreign = [...present].filter((key) => !wanted.has(key));
+  return [...tables.map((table) => fingerprint(table, names)), ...missing, ...foreign].join('\n');
 }

@@ -1,17 +1,16 @@
 // The programs that this backend works with: which of them this host has, what they can do here, and how they are run. They are run one at a time.
-import { existsSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import type { Family } from '../../../protocol/address.ts';
 import { type Finished, run } from '../../spawn.ts';
 import { FirewallError } from '../firewall.ts';
-import { notLoaded, notRun } from './errors.ts';
+import { notLoaded, notRun, unreadable } from './errors.ts';
+import { type Ipv6OfHost, ipv6OfHost } from './ipv6-of-host.ts';
 import type { Names } from './names.ts';
 import type { Backing } from './ruleset.ts';
 import { readSaved, type SavedTable } from './saved.ts';
 import { createLines, setNames } from './sets.ts';
 
-/** What /proc shows only where the kernel has IPv6. */
-const IPV6_ADDRESSES = '/proc/self/net/if_inet6';
 const DEFAULT_LOCK = '/run/xtables.lock';
 // Tunable
 const TIME_LIMIT_MS = 30_000;
@@ -30,7 +29,12 @@ export type FamilyTools = {
 };
 
 export type Tools = {
+  /** IPv4, and IPv6 where the host has it. */
   readonly families: readonly FamilyTools[];
+  /** IPv6 has come to this host since then: `adoptIpv6`, or it is not gated. */
+  readonly lacksIpv6: () => boolean;
+  /** Throws FirewallError where ip6tables cannot be used. */
+  readonly adoptIpv6: () => Promise<void>;
   readonly backing: Backing;
   /** Rules can end by the wall clock. */
   readonly matchesTime: boolean;
@@ -44,6 +48,8 @@ export type Tools = {
   readonly changeSets: (lines: readonly string[], doing: string) => Promise<void>;
   /** What `ipset save` prints of these sets; nothing for those that are not there. */
   readonly readSets: (names: readonly string[]) => Promise<string>;
+  /** What `ipset list -t` prints of these sets. */
+  readonly readSizes: (names: readonly string[]) => Promise<string>;
 };
 
 export type ToolOptions = {
@@ -57,31 +63,33 @@ export type ToolOptions = {
 
 /** Throws FirewallError (UNUSABLE: this host cannot run the backend; NO_PERMISSION). */
 export async function findTools({ names, runtimeFolder, capacity, flavor }: ToolOptions): Promise<Tools> {
-  const env = process.geteuid?.() === 0 ? {} : { XTABLES_LOCKFILE: join(runtimeFolder, basename(DEFAULT_LOCK)) };
+  const env = mayLock() ? {} : { XTABLES_LOCKFILE: join(runtimeFolder, basename(DEFAULT_LOCK)) };
   const call = (argv: readonly string[], stdin = ''): Promise<Finished> => run(argv, { stdin, timeoutMs: TIME_LIMIT_MS, env });
   const versions: string[] = [];
   const families: FamilyTools[] = [];
-  for (const family of existsSync(IPV6_ADDRESSES) ? ([4, 6] as const) : ([4] as const)) {
+  const adopt = async (family: Family): Promise<void> => {
     const program = programOf(family, flavor);
     const version = await versionOf(program, call);
-    versions.push(version);
     const tools = familyTools(family, program, version.includes('nf_tables') ? 'nf_tables' : 'legacy', call);
     // Whether the table can be had at all, and by us.
     await tools.read('mangle');
+    versions.push(version);
     families.push(tools);
-  }
+  };
+  await adopt(4);
+  const noIpv6 = await adoptOr(() => adopt(6), ipv6OfHost());
   const changeSets = async (lines: readonly string[], doing: string): Promise<void> => {
     if (lines.length === 0) return;
     const finished = await ended(call(['ipset', 'restore', '-exist'], `${lines.join('\n')}\n`), 'ipset', doing);
     if (finished.code !== 0) throw notLoaded(finished, 'ipset', doing);
   };
-  const readSets = async (sets: readonly string[]): Promise<string> =>
-    (await ended(call(['ipset', '-'], sets.map((name) => `save ${name}\n`).join('')), 'ipset', 'read the grants')).stdout;
   // The sets belong to the gate that took the place of that one.
   const noSets = flavor === undefined ? await lacksSets(names, families, changeSets, call) : 'not asked';
   const noTime = flavor === undefined ? await lacksTime(families, call) : 'not asked';
   return {
     families,
+    lacksIpv6: () => families.length === 1 && ipv6OfHost() === 'on',
+    adoptIpv6: () => adopt(6),
     backing: noSets === undefined ? 'sets' : 'rules',
     matchesTime: noTime === undefined,
     createSets: () =>
@@ -94,10 +102,48 @@ export async function findTools({ names, runtimeFolder, capacity, flavor }: Tool
         'make the sets of the gate',
       ),
     description: `${[...new Set(versions)].join(', ')}${noSets === undefined ? ' with ipset' : ''}`,
-    shortcomings: shortcomings(noSets, noTime),
+    shortcomings: [...shortcomings(noSets, noTime), ...noIpv6],
     changeSets,
-    readSets: noSets === undefined ? readSets : async () => '',
+    readSets: (sets) => (noSets === undefined ? shownSets('save', sets, call) : Promise.resolve('')),
+    readSizes: (sets) => shownSets('list -t', sets, call),
   };
+}
+
+/** Where IPv6 is off, an ip6tables that cannot be used is no reason to leave IPv4 open. */
+async function adoptOr(adopt: () => Promise<void>, ipv6: Ipv6OfHost): Promise<readonly string[]> {
+  if (ipv6 === 'none') return [];
+  try {
+    await adopt();
+    return [];
+  } catch (error) {
+    if (!(error instanceof FirewallError) || ipv6 === 'on') throw error;
+    return [`IPv6 is off on this host, and only IPv4 is gated: ${error.message}: ${error.cure}`];
+  }
+}
+
+/** Of those that are there. Read in full or not at all: what is missing here would be taken for closed. */
+async function shownSets(how: 'save' | 'list -t', sets: readonly string[], call: Call): Promise<string> {
+  const doing = 'read the grants';
+  const listed = await ended(call(['ipset', 'list', '-n']), 'ipset', doing);
+  if (listed.code !== 0) throw notLoaded(listed, 'ipset', doing);
+  const there = new Set(listed.stdout.split('\n'));
+  const wanted = sets.filter((name) => there.has(name));
+  if (wanted.length === 0) return '';
+  const finished = await ended(call(['ipset', '-'], wanted.map((name) => `${how} ${name}\n`).join('')), 'ipset', doing);
+  // Run like this it ends with 0 whatever happened.
+  if (finished.code !== 0 || finished.stderr.trim() !== '') throw notLoaded(finished, 'ipset', doing);
+  return finished.stdout;
+}
+
+/** The lock that everybody else takes, which iptables opens for reading. */
+function mayLock(): boolean {
+  if (process.geteuid?.() === 0) return true;
+  try {
+    accessSync(DEFAULT_LOCK, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 type Call = (argv: readonly string[], stdin?: string) => Promise<Finished>;
@@ -125,6 +171,7 @@ function familyTools(family: Family, program: string, variant: Variant, call: Ca
     read: async (table) => {
       const finished = await ended(call([`${program}-save`, '--counters', '--table', table]), `${program}-save`, 'read the rules');
       if (finished.code !== 0) throw notLoaded(finished, `${program}-save`, 'read the rules');
+      if (/^# Table `.*' is incompatible/m.test(finished.stdout)) throw unreadable(program, table, 'read the rules');
       return readSaved(table, finished.stdout);
     },
     load: async (text, doing) => {

@@ -28,7 +28,7 @@ export function firewallError(error: unknown, doing: string): FirewallError {
   if (error instanceof FirewallError) return error;
   if (error instanceof AnswerLostError)
     return new FirewallError('ANSWER_LOST', `could not ${doing}: ${error.message}`, 'read what stands, and try again', error);
-  if (error instanceof NativeMissingError) return new FirewallError(error.code, error.message, 'run `npm install koffi`', error);
+  if (error instanceof NativeMissingError) return new FirewallError(error.code, error.message, error.cure, error);
   if (!(error instanceof KernelError)) throw error;
   const meaning = MEANING[error.code] ?? { code: 'KERNEL', text: 'the kernel refused', cure: 'see the kernel log (`dmesg`)' };
   return new FirewallError(meaning.code, `could not ${doing}: ${meaning.text} (${error.message})`, meaning.cure, error);
