@@ -29,6 +29,11 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       const { keygen } = await import('./keygen.ts');
       return await keygen(line.options, world);
     }
+    case 'proxy': {
+      if (command.length > 0) throw usageError(['knock proxy takes no command after --']);
+      const { proxyCommand } = await import('./proxy-command.ts');
+      return await proxyCommand(line, world);
+    }
     case 'knock': {
       refuseLater(line.host);
       if (line.action === 'close' && command.length > 0) throw usageError(['knock close takes no command after --']);

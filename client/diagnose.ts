@@ -1,10 +1,13 @@
 // Says what most likely went wrong when a door did not open, the likeliest first, with what to do. Pure: judges reports only.
+import { fingerprint } from '../protocol/openssh.ts';
 import { CommandError } from './command-error.ts';
 import type { AddressReport, PortReport, Stopped } from './door.ts';
 import { clockHint } from './explain-clock.ts';
+import type { Prepared } from './prepare.ts';
 import { quote } from './quote.ts';
 import type { ServerKey } from './server-key.ts';
 import type { Clock } from './time-source.ts';
+import type { World } from './world.ts';
 
 export type Circumstances = {
   readonly host: string;
@@ -23,6 +26,26 @@ export type Circumstances = {
   /** What the host's web server says, if it was asked and says anything. */
   readonly hostClock: (Clock & { readonly kind: 'measured' }) | undefined;
 };
+
+/** `hostClock`: as `Circumstances` has it. */
+export function circumstancesOf(
+  { plan, serverKeyOrigin, jump, clock }: Prepared,
+  hostClock: Circumstances['hostClock'],
+  world: Pick<World, 'now'>,
+): Circumstances {
+  return {
+    host: plan.host,
+    knockPort: plan.knockPort,
+    timeoutMs: plan.timeoutMs,
+    sourcePort: plan.sourcePort,
+    serverKeyOrigin,
+    jump,
+    clock,
+    hostClock,
+    clientFingerprint: fingerprint(plan.secret.publicKey),
+    nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),
+  };
+}
 
 /** The error for a run in which no address opened everything. */
 export function explainFailure(reports: readonly AddressReport[], about: Circumstances): CommandError {

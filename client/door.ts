@@ -1,4 +1,5 @@
 // Knocks at every address of a host and watches what opens. Decides when to knock again; says nothing to the user itself.
+import type { Socket } from 'node:net';
 import type { IpAddress } from '../protocol/address.ts';
 import { type Parsed, parsed, unixMs } from '../protocol/brand.ts';
 import type { KnockSource } from '../protocol/knock.ts';
@@ -48,9 +49,22 @@ const FIRST_PAUSE_MS = 300;
 // When one port of several has opened, the knock was accepted; the others get this long.
 const STRAGGLER_MS = 300;
 
-/** Runs the plan. Resolves when one address has opened everything that can be watched, or all have given up. */
-export async function knockAtAll(plan: KnockPlan, world: World, remark: (text: string) => void): Promise<readonly AddressReport[]> {
+/** Who wants the connection itself, not the news that one is possible. */
+export type Taker = (socket: Socket) => void;
+
+/**
+ * Runs the plan. Resolves when one address has opened everything that can be watched, or all have given up. With `take`, the first
+ * connection that is accepted is not closed but handed over, and ends the knocking.
+ */
+export async function knockAtAll(
+  plan: KnockPlan,
+  world: World,
+  remark: (text: string) => void,
+  take?: Taker,
+): Promise<readonly AddressReport[]> {
+  const deadlineMs = world.monotonicMs() + plan.timeoutMs;
   const won = new AbortController();
+  const takeFirst = take === undefined ? undefined : firstOnly(take, won);
   const watched = plan.unchecked === undefined && plan.action.kind === 'open';
   const watchers = plan.resolved.targets.slice(0, plan.attempts.addresses).map((address) => ({
     address,
@@ -63,6 +77,7 @@ export async function knockAtAll(plan: KnockPlan, world: World, remark: (text: s
               from: localAddressFor(plan.from, address.family),
               sourcePort: plan.sourcePort,
               monotonicMs: world.monotonicMs,
+              take: takeFirst,
             }),
         )
       : [],
@@ -71,16 +86,32 @@ export async function knockAtAll(plan: KnockPlan, world: World, remark: (text: s
     for (const { watches } of watchers) for (const watch of watches) watch.lookBefore();
     // Lets the first SYNs leave before the computing begins, well ahead of the knock.
     if (watched) await new Promise((resolve) => setImmediate(resolve));
-    return await Promise.all(
+    const reports = await Promise.all(
       watchers.map(async ({ address, watches }) => {
         const report = await new Knocker(plan, world, remark, address, watches).run(won.signal);
         if (report.ports.length > 0 && report.ports.every((port) => port.after === 'open')) won.abort();
         return report;
       }),
     );
+    // Nothing could be sent (no slot is left), but the first connection may still find an open door.
+    if (take !== undefined && reports.every((report) => report.sent === 0))
+      await before(new Promise<void>(() => undefined), deadlineMs - world.monotonicMs(), won.signal);
+    return reports;
   } finally {
     for (const { watches } of watchers) for (const watch of watches) watch.close();
   }
+}
+
+/** Two addresses may open at the same moment: one connection is wanted. */
+function firstOnly(take: Taker, won: AbortController): Taker {
+  return (socket) => {
+    if (won.signal.aborted) {
+      socket.resetAndDestroy();
+      return;
+    }
+    won.abort();
+    take(socket);
+  };
 }
 
 /** The knocks at one address, from the first packet until the door is open or the time is over. */
@@ -111,6 +142,8 @@ class Knocker {
     const allOpened = Promise.all(this.#watches.map((watch) => watch.opened));
     try {
       for (let attempt = 0; attempt < this.#plan.attempts.perAddress; attempt += 1) {
+        // Somebody has the connection already: this knock would spend a slot and leave a grant behind for nothing.
+        if (won.aborted) break;
         await this.#knock(deadlineMs, won);
         if (this.#watches.length === 0 || this.#stopped !== undefined || won.aborted) break;
         const leftMs = deadlineMs - this.#world.monotonicMs();

@@ -4,7 +4,7 @@ import { CommandError, usageError } from './command-error.ts';
 import type { Profile } from './profile.ts';
 import { quote } from './quote.ts';
 
-/** The profile of this name in the file `named`, else in `standard`; empty when there is none. */
+/** The profile of this name, else the only one for this host, in the file `named`, else in `standard`; empty when there is none. */
 export async function findProfile(name: string, named: string | undefined, standard: string): Promise<Readonly<Profile>> {
   const file = named ?? standard;
   let text: string;
@@ -18,5 +18,17 @@ export async function findProfile(name: string, named: string | undefined, stand
   const { parseProfiles } = await import('./profile.ts');
   const { profiles, problems } = parseProfiles(text, file);
   if (problems.length > 0) throw usageError(problems);
-  return profiles.get(name) ?? {};
+  return profiles.get(name) ?? profileOfHost(name, profiles);
+}
+
+/** The profile that is for this host though it has another name: `ssh` may give its ProxyCommand the host's own name (%h). */
+function profileOfHost(host: string, profiles: ReadonlyMap<string, Readonly<Profile>>): Readonly<Profile> {
+  const found = [...profiles].filter(([, profile]) => profile.host?.toLowerCase() === host.toLowerCase());
+  const [first, second] = found;
+  if (second === undefined) return first?.[1] ?? {};
+  throw new CommandError(
+    2,
+    'profile-ambiguous',
+    `${found.length} profiles are for the host ${quote(host)} (${found.map(([name]) => name).join(', ')}): name one of them (as ssh's ProxyCommand: %n instead of %h)`,
+  );
 }

@@ -1,8 +1,7 @@
 // `knock HOST [SERVICE…]` and `knock close`: from options to what is printed and the exit code.
-import { fingerprint } from '../protocol/openssh.ts';
 import { type Closing, closeDoor } from './close-door.ts';
 import { type CommandError, isCommandError } from './command-error.ts';
-import { type Circumstances, explainFailure, explainStillOpen, explainUnsent } from './diagnose.ts';
+import { type Circumstances, circumstancesOf, explainFailure, explainStillOpen, explainUnsent } from './diagnose.ts';
 import { type AddressReport, knockAtAll } from './door.ts';
 import { clockNote } from './explain-clock.ts';
 import { localAddressFor } from './local-address.ts';
@@ -81,24 +80,9 @@ async function compareClocks({ plan, clock }: Prepared, reports: readonly Addres
   return await hostClock(first.address, plan.host, localAddressFor(plan.from, first.address.family), world.now);
 }
 
-function circumstances({ plan, serverKeyOrigin, jump, clock }: Prepared, hostClock: HostClock, world: World): Circumstances {
-  return {
-    host: plan.host,
-    knockPort: plan.knockPort,
-    timeoutMs: plan.timeoutMs,
-    sourcePort: plan.sourcePort,
-    serverKeyOrigin,
-    jump,
-    clock,
-    hostClock,
-    clientFingerprint: fingerprint(plan.secret.publicKey),
-    nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),
-  };
-}
-
 function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], hostClock: HostClock, world: World): Finding {
   const { plan } = prepared;
-  const about = circumstances(prepared, hostClock, world);
+  const about = circumstancesOf(prepared, hostClock, world);
   const sent = reports.filter((report) => report.sent > 0);
   if (sent.length === 0) return failed(explainUnsent(reports, about));
   if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
@@ -149,7 +133,7 @@ function unchecked(plan: KnockPlan, sent: readonly AddressReport[], why: string)
 function judgeClose(prepared: Prepared, { reports, stillOpen }: Closing, world: World): Finding {
   const { plan } = prepared;
   const sent = reports.filter((report) => report.sent > 0);
-  if (sent.length === 0) return failed(explainUnsent(reports, circumstances(prepared, undefined, world)));
+  if (sent.length === 0) return failed(explainUnsent(reports, circumstancesOf(prepared, undefined, world)));
   if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
   if (stillOpen !== undefined) return failed(explainStillOpen(stillOpen.address.text, stillOpen.port));
   return {

@@ -21,6 +21,7 @@ export class PortWatch {
   readonly #address: IpAddress;
   readonly #from: IpAddress | undefined;
   readonly #sourcePort: number;
+  readonly #take: ((socket: Socket) => void) | undefined;
   readonly #monotonicMs: () => number;
   readonly #pending = new Set<Socket>();
   readonly #resolveOpened: (atMs: number) => void;
@@ -39,10 +40,13 @@ export class PortWatch {
     /** The local port to connect from, 0 = any. */
     readonly sourcePort: number;
     readonly monotonicMs: () => number;
+    /** Takes over the first connection that is accepted, whenever it began, instead of seeing it closed. */
+    readonly take?: ((socket: Socket) => void) | undefined;
   }) {
     this.#address = options.address;
     this.#from = options.from;
     this.#sourcePort = options.sourcePort;
+    this.#take = options.take;
     this.port = options.port;
     this.#monotonicMs = options.monotonicMs;
     let resolveOpened: (atMs: number) => void = () => undefined;
@@ -112,22 +116,30 @@ export class PortWatch {
     const socket = connect({
       host: this.#address.text,
       port: this.port,
+      allowHalfOpen: this.#take !== undefined,
       ...(localPort === 0 ? {} : { localPort }),
       ...(this.#from === undefined ? {} : { localAddress: this.#from.text }),
     });
     this.#pending.add(socket);
     const finish = (seen: Seen) => {
       this.#pending.delete(socket);
+      if (seen === 'open' && this.#take !== undefined && !this.#closed) {
+        socket.off('error', onError);
+        this.#take(socket);
+        settle(seen);
+        return this.close();
+      }
       // A reset leaves no TIME_WAIT behind, so that the user can connect from this very port at once.
       if (seen === 'open' && localPort !== 0) socket.resetAndDestroy();
       else socket.destroy();
       if (!this.#closed) settle(seen);
     };
-    socket.once('connect', () => finish('open'));
-    socket.once('error', (error: NodeJS.ErrnoException) => {
+    const onError = (error: NodeJS.ErrnoException) => {
       if (isLocal(error)) this.#localTrouble = error.code;
       finish(seenByError(error.code));
-    });
+    };
+    socket.once('connect', () => finish('open'));
+    socket.once('error', onError);
   }
 
   #giveUpPending(): void {

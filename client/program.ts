@@ -2,80 +2,22 @@
 import { Argument, Command, CommanderError } from 'commander';
 import { SHELLS, type Shell } from '../shell/completion-script.ts';
 import { usageError } from './command-error.ts';
+import { CLOSE_HELP, COMPLETION_HELP, KEYGEN_HELP, OPEN_HELP, PROXY_HELP } from './help-texts.ts';
 import type { KeygenOptions } from './keygen.ts';
-import { KNOCK_FLAGS } from './knock-flags.ts';
+import { flagsFor, KNOCK_FLAGS, type Verb } from './knock-flags.ts';
 import type { RawOptions } from './options.ts';
-import type { KnockLine } from './quick-line.ts';
+import type { KnockLine, ProxyLine } from './quick-line.ts';
 import { quote } from './quote.ts';
 import { VERSION } from './version.ts';
 import type { World } from './world.ts';
 
 export type Line =
   | KnockLine
+  | ProxyLine
   | { readonly kind: 'keygen'; readonly options: KeygenOptions }
   | { readonly kind: 'completion'; readonly shell: Shell }
   /** Help or version: printed already. */
   | { readonly kind: 'printed'; readonly exitCode: 0 | 2 };
-
-const OPEN_HELP = `
-SERVICE is a name (ssh, https, or one that the server defined), tcp/8443, udp/51820 or tcp/9000-9010.
-Without one, the server opens what its rule gives by default, and tcp/22 is checked.
-
-Examples:
-  knock web1.example.org ssh                 open ssh for this machine, and see that it is open
-  knock web1 tcp/8443 -t 10m                 for ten minutes, if the rule allows it
-  knock web1 ssh -- ssh web1                 knock, then run ssh; its exit code is the command's
-  knock web1 tcp/5432 --once                 for one connection (which knock then does not use up by checking)
-  knock 192.0.2.7 ssh --server-key host.pub  with the server's key from a file
-  knock web1 ssh --on-behalf 198.18.7.9      for somebody else's address, if the rule says on_behalf
-  knock web1 ssh --source stun:stun.example.org   bound to the address that this STUN server sees
-  knock web1 ssh --via wlan0                 from the address of wlan0
-  knock web1 udp/51820 --source-port 51820   for connections from this port only
-  knock web1 ssh --time sntp:192.0.2.123     signed by that server's clock, where this machine's is wrong
-  knock web1 --dry-run                       show what would be sent, field by field
-
-Keys: -i, else the profile's, else ~/.config/knock/id_ed25519, else ~/.ssh/id_ed25519. The server's: --server-key, else
-the profile's, else the ssh-ed25519 line for HOST in ~/.ssh/known_hosts. A passphrase is asked for on the terminal, or
-read from the file that KNOCK_PASSPHRASE_FILE names. Profiles are in ~/.config/knock/config.yaml.
-Without --source, a knock is bound to this machine's address only if that is a global one; behind a NAT, stun:SERVER finds
-the outer one. No server but HOST is ever asked on its own. A bound knock is worthless to whoever catches it elsewhere.
-The server takes a knock only if both clocks agree within a minute or so. --time asks the one clock that you name and corrects
-what is signed, never the system's clock. It is trusted: who controls it can have a knock signed for tonight.
-A service whose rule says "once" on the server admits one connection, and the check uses it: give --once or --no-verify.
-
-With --json, one object on standard output (with "-- COMMAND", on standard error), also when it fails:
-  ok, action (open, close), host, result (open, sent, closed, failed), address, afterMs, wasOpen, knocksSent, services,
-  addresses [{address, knocksSent, source, ports [{service, before, after, afterMs}]}], notes,
-  clock {source, offsetMs, corrected}, error {code, message, hints}
-The error is written to standard error too, as one line.
-
-Exit codes: 0 open (or sent, when it cannot be checked); 1 it did not work; 2 wrong usage or configuration;
-3 not permitted; 130 interrupted; with "-- COMMAND", the command's, 128 + n when signal n ended it, 127 not found.`;
-
-const CLOSE_HELP = `
-Ends the grants that this key has for this machine's address, and sees that the door is shut.
-
-Examples:
-  knock close web1.example.org
-  knock close web1 tcp/8443        check that tcp/8443 is shut
-  knock close web1 --json          one object, with the fields that "knock --help" lists`;
-
-const KEYGEN_HELP = `
-Writes FILE (readable by you alone) and FILE.pub, and prints the public line for the server's administrator.
-Asks for a passphrase on the terminal, or takes it from the file that KNOCK_PASSPHRASE_FILE names. Never overwrites.
-
-Examples:
-  knock keygen
-  knock keygen -f ~/.config/knock/id_work -C "alice at work"
-  knock keygen --no-passphrase --json      file, publicFile, publicKey, fingerprint, encrypted`;
-
-const COMPLETION_HELP = `
-Prints a script that completes hosts (profiles, ~/.ssh/config, known_hosts), services and options.
-
-Examples:
-  knock completion bash > ~/.local/share/bash-completion/completions/knock
-  knock completion fish > ~/.config/fish/completions/knock.fish
-  source <(knock completion zsh)       in ~/.zshrc, after compinit`;
 
 /** Reads the words before `--`. Throws a usage error for what commander refuses. */
 export function readFully(argv: readonly string[], world: Pick<World, 'out' | 'err'>): Line {
@@ -124,13 +66,19 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
     .argument('<HOST>', 'a name, an address or a profile')
     .argument('[SERVICE...]', 'what to check')
     .addHelpText('after', CLOSE_HELP);
-  for (const { flags, about, openOnly } of KNOCK_FLAGS) if (openOnly !== true) close.option(flags, about);
+  addFlags(close, 'close');
   close.action((host: string, services: string[]) => {
-    // Options may stand before the subcommand too; what stands after it wins, and so does --no-verify wherever it stands.
-    const [before, after] = [root.opts<RawOptions>(), close.opts<RawOptions>()];
-    const verify = before.verify !== false && after.verify !== false;
-    found({ kind: 'knock', action: 'close', host, services, raw: { ...before, ...after, verify } });
+    found({ kind: 'knock', action: 'close', host, services, raw: bothOptions(root, close, 'close') });
   });
+  const proxy = root
+    .command('proxy')
+    .usage('[options] HOST PORT')
+    .description("knock, connect and relay, as ssh's ProxyCommand")
+    .argument('<HOST>', 'a name, an address or a profile')
+    .argument('<PORT>', 'the TCP port to connect to')
+    .addHelpText('after', PROXY_HELP);
+  addFlags(proxy, 'proxy');
+  proxy.action((host: string, port: string) => found({ kind: 'proxy', host, port, raw: bothOptions(root, proxy, 'proxy') }));
   root
     .command('keygen')
     .description('make a key to knock with')
@@ -148,6 +96,21 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
     .addHelpText('after', COMPLETION_HELP)
     .action((shell: Shell) => found({ kind: 'completion', shell }));
   return root;
+}
+
+function addFlags(command: Command, verb: Verb): void {
+  for (const { flags, about } of flagsFor(verb)) command.option(flags, about);
+}
+
+/** Options may stand before the subcommand too; what stands after it wins, and so does --no-verify wherever it stands. */
+function bothOptions(root: Command, command: Command, verb: Verb): RawOptions {
+  for (const option of root.options) {
+    const misplaced =
+      root.getOptionValueSource(option.attributeName()) === 'cli' && !flagsFor(verb).some(({ flags }) => flags === option.flags);
+    if (misplaced) throw usageError([`${option.long ?? option.flags} does not go with knock ${verb} (see knock ${verb} --help)`]);
+  }
+  const [before, after] = [root.opts<RawOptions>(), command.opts<RawOptions>()];
+  return { ...before, ...after, verify: before.verify !== false && after.verify !== false };
 }
 
 function commanderText(error: CommanderError): string {

@@ -1,6 +1,7 @@
-// Reads the plain form of `knock HOST [SERVICE…]` without the full parser, whose loading would cost a third of the whole knock.
-// Gives undefined for anything that is not plain (a mistake, --help, a subcommand): program.ts then has the word. Must never differ from it.
-import { COMMANDS, KNOCK_FLAGS, LATER_COMMANDS } from './knock-flags.ts';
+// Reads the plain form of `knock HOST [SERVICE…]` and of `knock proxy HOST PORT` without the full parser, whose loading would cost a third
+// of the whole knock. Gives undefined for anything that is not plain (a mistake, --help, another subcommand): program.ts then has the word.
+// Must never differ from it.
+import { COMMANDS, flagsFor, KNOCK_FLAGS, type KnockFlag, LATER_COMMANDS } from './knock-flags.ts';
 import type { RawOptions } from './options.ts';
 
 export type KnockLine = {
@@ -11,14 +12,36 @@ export type KnockLine = {
   readonly raw: RawOptions;
 };
 
+export type ProxyLine = { readonly kind: 'proxy'; readonly host: string; readonly port: string; readonly raw: RawOptions };
+
 type Flag = { readonly name: string; readonly value: 'next' | boolean };
 
-const FLAGS = flagsByText();
+const FLAGS = flagsByText(KNOCK_FLAGS);
+const PROXY_FLAGS = flagsByText(flagsFor('proxy'));
 
 /** The line, if each word of it is a known option, its value, or an operand. */
-export function readQuickly(argv: readonly string[]): KnockLine | undefined {
+export function readQuickly(argv: readonly string[]): KnockLine | ProxyLine | undefined {
+  if (argv[0] === 'proxy') return readProxy(argv.slice(1));
+  const words = readWords(argv);
+  if (words === undefined) return undefined;
+  const [host, ...services] = words.operands;
+  if (host === undefined || host === '' || [...COMMANDS, ...LATER_COMMANDS].includes(host)) return undefined;
+  return { kind: 'knock', action: 'open', host, services, raw: words.raw };
+}
+
+function readProxy(argv: readonly string[]): ProxyLine | undefined {
+  const words = readWords(argv);
+  const [host, port, ...more] = words?.operands ?? [];
+  if (words === undefined || host === undefined || host === '' || port === undefined || more.length > 0) return undefined;
+  return words.flags.every((flag) => PROXY_FLAGS.has(flag)) ? { kind: 'proxy', host, port, raw: words.raw } : undefined;
+}
+
+type Words = { readonly operands: readonly string[]; readonly flags: readonly string[]; readonly raw: RawOptions };
+
+function readWords(argv: readonly string[]): Words | undefined {
   const raw: Record<string, string | boolean> = { verify: true };
   const operands: string[] = [];
+  const flags: string[] = [];
   for (let at = 0; at < argv.length; at += 1) {
     const word = argv[at] ?? '';
     if (!word.startsWith('-')) {
@@ -27,6 +50,7 @@ export function readQuickly(argv: readonly string[]): KnockLine | undefined {
     }
     const flag = FLAGS.get(word);
     if (flag === undefined) return undefined;
+    flags.push(word);
     if (flag.value !== 'next') {
       raw[flag.name] = flag.value;
       continue;
@@ -37,14 +61,12 @@ export function readQuickly(argv: readonly string[]): KnockLine | undefined {
     if (value === undefined || value.startsWith('-')) return undefined;
     raw[flag.name] = value;
   }
-  const [host, ...services] = operands;
-  if (host === undefined || host === '' || [...COMMANDS, ...LATER_COMMANDS].includes(host)) return undefined;
-  return { kind: 'knock', action: 'open', host, services, raw };
+  return { operands, flags, raw };
 }
 
-function flagsByText(): ReadonlyMap<string, Flag> {
+function flagsByText(table: readonly KnockFlag[]): ReadonlyMap<string, Flag> {
   const flags = new Map<string, Flag>();
-  for (const each of KNOCK_FLAGS) {
+  for (const each of table) {
     const [names = '', placeholder] = each.flags.split(' <');
     const long = names.slice(names.indexOf('--') + 2);
     const negative = long.startsWith('no-');

@@ -149,7 +149,7 @@ describe('the command line', () => {
     }
   }
 
-  for (const command of [[], ['close'], ['keygen']]) {
+  for (const command of [[], ['close'], ['proxy'], ['keygen']]) {
     test(`"${['knock', ...command, '--help'].join(' ')}" has examples`, async () => {
       const { code, out } = await outcome(...command, '--help');
       assert.equal(code, 0);
@@ -166,7 +166,8 @@ describe('the command line', () => {
 
   const refused = [
     { argv: [], says: /^Usage: knock/ },
-    { argv: ['proxy', 'web1', '22'], says: /"knock proxy" is not in this version/ },
+    { argv: ['proxy', 'web1', '22', '--', 'ls'], says: /^knock proxy takes no command/ },
+    { argv: ['--once', 'close', 'web1'], says: /^--once does not go with knock close/ },
     { argv: ['hold', 'web1'], says: /"knock hold" is not in this version/ },
     { argv: ['doctor', 'web1'], says: /not in this version/ },
     { argv: ['add', 'postern1:x'], says: /not in this version/ },
@@ -279,20 +280,29 @@ describe('the quick reader of command lines', () => {
   test('never differs from the full parser, and is silent where that one speaks', () => {
     let read = 0;
     fc.assert(
-      fc.property(fc.array(word, { maxLength: 7 }), (argv) => {
+      fc.property(fc.constantFrom([], ['proxy']), fc.array(word, { maxLength: 7 }), (before, words) => {
+        const argv = [...before, ...words];
         const quick = readQuickly(argv);
         if (quick === undefined) return;
         read += 1;
         const full = readFully(argv, silent);
-        assert.deepEqual({ ...quick, raw: { ...quick.raw } }, full.kind === 'knock' ? { ...full, raw: { ...full.raw } } : full);
+        assert.deepEqual({ ...quick, raw: { ...quick.raw } }, 'raw' in full ? { ...full, raw: { ...full.raw } } : full);
       }),
-      { numRuns: 3000 },
+      { numRuns: 8000 },
     );
     assert.ok(read > 100, 'the property must not be empty');
   });
 
   test('reads what people type', () => {
-    for (const line of ['web1', 'web1 ssh', '-t 10m web1 ssh -4', 'web1 tcp/8443 --retries 5 --no-verify -v', 'web1 --server-key x --json'])
+    for (const line of [
+      'web1',
+      'web1 ssh',
+      '-t 10m web1 ssh -4',
+      'web1 tcp/8443 --retries 5 --no-verify -v',
+      'web1 --server-key x --json',
+      'proxy web1 22',
+      'proxy -v web1 22',
+    ])
       assert.notEqual(readQuickly(line.split(' ')), undefined, line);
   });
 });

@@ -1,0 +1,79 @@
+// What stands below the options in `--help`: explanations, examples, exit codes.
+
+export const OPEN_HELP = `
+SERVICE is a name (ssh, https, or one that the server defined), tcp/8443, udp/51820 or tcp/9000-9010.
+Without one, the server opens what its rule gives by default, and ssh's port is checked.
+
+Examples:
+  knock web1.example.org ssh                 open ssh for this machine, and see that it is open
+  knock web1 tcp/8443 -t 10m                 for ten minutes, if the rule allows it
+  knock web1 ssh -- ssh web1                 knock, then run ssh; its exit code is the command's
+  knock web1 tcp/5432 --once                 for one connection (which knock then does not use up by checking)
+  knock 192.0.2.7 ssh --server-key host.pub  with the server's key from a file
+  knock web1 ssh --on-behalf 198.18.7.9      for somebody else's address, if the rule says on_behalf
+  knock web1 ssh --source stun:stun.example.org   bound to the address that this STUN server sees
+  knock web1 ssh --via wlan0                 from the address of wlan0
+  knock web1 udp/51820 --source-port 51820   for connections from this port only
+  knock web1 ssh --time sntp:192.0.2.123     signed by that server's clock, where this machine's is wrong
+  knock web1 --dry-run                       show what would be sent, field by field
+
+HOST means what it means for ssh: HostName, Port, IdentityFile, HostKeyAlias and others in ~/.ssh/config hold.
+Keys: -i, else the profile's, else ~/.config/knock/id_ed25519, else IdentityFile, else ~/.ssh/id_ed25519. The server's:
+--server-key, else the profile's, else the ssh-ed25519 line for HOST in ~/.ssh/known_hosts. A passphrase is asked for on
+the terminal, or read from the file that KNOCK_PASSPHRASE_FILE names. Profiles are in ~/.config/knock/config.yaml.
+Without --source, a knock is bound to this machine's address only if that is a global one; behind a NAT, stun:SERVER finds
+the outer one. No server but HOST is ever asked on its own. A bound knock is worthless to whoever catches it elsewhere.
+The server takes a knock only if both clocks agree within a minute or so. --time asks the one clock that you name and corrects
+what is signed, never the system's clock. It is trusted: who controls it can have a knock signed for tonight.
+A service whose rule says "once" on the server admits one connection, and the check uses it: give --once or --no-verify.
+
+With --json, one object on standard output (with "-- COMMAND", on standard error), also when it fails:
+  ok, action (open, close), host, result (open, sent, closed, failed), address, afterMs, wasOpen, knocksSent, services,
+  addresses [{address, knocksSent, source, ports [{service, before, after, afterMs}]}], notes,
+  clock {source, offsetMs, corrected}, error {code, message, hints}
+The error is written to standard error too, as one line.
+
+Exit codes: 0 open (or sent, when it cannot be checked); 1 it did not work; 2 wrong usage or configuration;
+3 not permitted; 130 interrupted; with "-- COMMAND", the command's, 128 + n when signal n ended it, 127 not found.`;
+
+export const CLOSE_HELP = `
+Ends the grants that this key has for this machine's address, and sees that the door is shut.
+
+Examples:
+  knock close web1.example.org
+  knock close web1 tcp/8443        check that tcp/8443 is shut
+  knock close web1 --json          one object, with the fields that "knock --help" lists`;
+
+export const PROXY_HELP = `
+For ssh: knocks, connects as soon as the door opens, and passes standard input and output on. In ~/.ssh/config:
+  Host web1
+    ProxyCommand knock proxy %n %p
+
+HOST and PORT are ssh's %n (or %h) and %p; the knock asks for tcp/PORT. With %n, a profile called as the host is found.
+A port that is open already is used as it is. One connection is all that is made, so that a one-shot grant is enough.
+
+Examples:
+  knock proxy web1 22 < /dev/null                    sshd's first line, when the door opens
+  knock proxy db1 5432 --once < query > answer       any TCP service
+  ssh -o 'ProxyCommand=knock proxy %n %p' web1
+  rsync -e 'ssh -o "ProxyCommand=knock proxy %n %p"' -a site/ web1:/srv/site/
+
+Errors are one line on standard error (with -v, all that may be wrong). Exit codes: 0 both sides have finished; 1 no
+connection, or it broke; 2 wrong usage or configuration; 3 not permitted; 130 interrupted.`;
+
+export const KEYGEN_HELP = `
+Writes FILE (readable by you alone) and FILE.pub, and prints the public line for the server's administrator.
+Asks for a passphrase on the terminal, or takes it from the file that KNOCK_PASSPHRASE_FILE names. Never overwrites.
+
+Examples:
+  knock keygen
+  knock keygen -f ~/.config/knock/id_work -C "alice at work"
+  knock keygen --no-passphrase --json      file, publicFile, publicKey, fingerprint, encrypted`;
+
+export const COMPLETION_HELP = `
+Prints a script that completes hosts (profiles, ~/.ssh/config, known_hosts), services and options.
+
+Examples:
+  knock completion bash > ~/.local/share/bash-completion/completions/knock
+  knock completion fish > ~/.config/fish/completions/knock.fish
+  source <(knock completion zsh)       in ~/.zshrc, after compinit`;
