@@ -1,5 +1,6 @@
-// What the daemon decided, as observers (log, counters, later the audit log) see it. Nothing here calls back into the flow.
+// What the daemon decided, as observers (log, counters, audit log, hooks) see it. Nothing here calls back into the flow.
 import type { IpAddress } from '../protocol/address.ts';
+import type { SignedKnock } from '../protocol/packet.ts';
 import type { Grant } from './grants/grant-book.ts';
 import type { DropReason } from './step.ts';
 
@@ -15,6 +16,10 @@ export type Decision =
       readonly prolonged: boolean;
       /** Each of them, also those that stood already. */
       readonly grants: readonly Grant[];
+      /** Absent when an administrator opened by hand. */
+      readonly knock?: SignedKnock;
+      /** From the moment at which the daemon had the packet until the kernel had the opening. */
+      readonly tookMs?: number;
     }
   | {
       readonly kind: 'dropped';
@@ -23,6 +28,8 @@ export type Decision =
       /** Known once the seal opened under one client's key. */
       readonly client: string | undefined;
       readonly address: IpAddress;
+      /** What the client signed, once its signature was proven. */
+      readonly knock?: SignedKnock;
     }
   /** By the client's own close, by an administrator or a reload, or because its time was over. */
   | {
@@ -33,6 +40,8 @@ export type Decision =
       readonly why: string;
       /** None when nothing was open. */
       readonly grants: readonly Grant[];
+      /** The client's close, if that is why. */
+      readonly knock?: SignedKnock;
     };
 
 export type Observer = (decision: Decision) => void;

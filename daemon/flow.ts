@@ -2,11 +2,13 @@
 import type { UnixMs } from '../protocol/brand.ts';
 import { keyId } from '../protocol/identity.ts';
 import type { Request } from '../protocol/knock.ts';
+import type { SignedKnock } from '../protocol/packet.ts';
 import { coversPorts } from '../protocol/ports.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/config.ts';
 import type { Decision, Observer } from './decision.ts';
+import { FirewallError } from './firewall/firewall.ts';
 import type { Grant } from './grants/grant-book.ts';
 import type { GrantKeeper, Owner } from './grants/grant-keeper.ts';
 import type { Ledger } from './ledger/ledger.ts';
@@ -49,48 +51,52 @@ export class Flow {
   async receive(datagram: Datagram): Promise<void> {
     const { tagBook, ledger, clock } = this.#options;
     const now = clock.wall();
+    const beganMs = performance.now();
     const context = { peers: this.#peers, tagBook, ledger, toleranceMs: this.#config.clockToleranceMs, now };
     const opened = openDatagram(datagram, context);
     if (!opened.pass) {
-      this.#tellDrop(opened, datagram, opened.peer);
+      this.#tellDrop(opened, datagram, opened.peer, opened.signed);
       return;
     }
     const knock = opened.value;
-    const step = knock.body.action.kind === 'close' ? await this.#close(knock, now) : await this.#open(knock);
-    if (!step.pass) this.#tellDrop(step, datagram, knock.peer);
+    const step = knock.body.action.kind === 'close' ? await this.#close(knock, now) : await this.#open(knock, beganMs);
+    if (!step.pass) this.#tellDrop(step, datagram, knock.peer, knock.signed);
   }
 
   async #close(knock: FreshKnock, now: UnixMs): Promise<Step<undefined>> {
-    const { body, peer, datagram } = knock;
+    const { body, peer, signed, datagram } = knock;
     const address = authorizeClose({ body, client: peer.client, key: peer.key, datagramSource: datagram.source, now });
     if (!address.pass) return address;
     const { grants, observe } = this.#options;
-    const ended = await grants.closeBy(ownerOf(peer), address.value, (grant) => isMeant(grant, body.requests), body.sentAtMs);
-    if (ended.length === 0) {
-      observe({
-        kind: 'closed',
-        client: peer.client.name,
-        address: address.value,
-        services: [],
-        why: 'by the client; nothing was open',
-        grants: [],
-      });
+    let isTold = false;
+    const tell = (ended: readonly Grant[]): void => {
+      isTold = true;
+      const services = ended.map(({ label }) => label);
+      const why = ended.length === 0 ? 'by the client; nothing was open' : 'by the client';
+      observe({ kind: 'closed', client: peer.client.name, address: address.value, services, why, grants: ended, knock: signed });
+    };
+    try {
+      await grants.closeBy(ownerOf(peer), address.value, body.sentAtMs, (grant) => isMeant(grant, body.requests), tell);
+    } catch (error) {
+      if (error instanceof FirewallError) return drop('firewall', error.message);
+      throw error;
     }
+    if (!isTold) tell([]);
     return pass(undefined);
   }
 
-  async #open(knock: FreshKnock): Promise<Step<undefined>> {
-    const first = await this.#grant(knock, knock.peer);
+  async #open(knock: FreshKnock, beganMs: number): Promise<Step<undefined>> {
+    const first = await this.#grant(knock, knock.peer, beganMs);
     if (first.pass || first.reason !== 'firewall' || !this.#gateIsUp()) return first;
     // The table may just have been flushed by somebody. Once it is back, this knock need not be lost. Meanwhile a close may have come (P16a),
     // or a reload: everything is decided anew.
     await this.#options.repair();
     const peer = this.#peers.get(knock.peer.id);
-    return peer === undefined ? first : this.#grant(knock, peer);
+    return peer === undefined ? first : this.#grant(knock, peer, beganMs);
   }
 
   /** Decides and grants without a pause in between: what is decided next knows of it. */
-  async #grant({ body, datagram }: FreshKnock, peer: Peer): Promise<Step<undefined>> {
+  async #grant({ body, signed, datagram }: FreshKnock, peer: Peer, beganMs: number): Promise<Step<undefined>> {
     const { grants, observe, clock } = this.#options;
     while (grants.held !== undefined) await grants.held;
     const now = clock.wall();
@@ -120,17 +126,25 @@ export class Flow {
       lifetimeSeconds: Math.max(...services.map(({ lifetimeSeconds }) => lifetimeSeconds)),
       prolonged: granted.value.prolonged,
       grants: granted.value.grants,
+      knock: signed,
+      tookMs: performance.now() - beganMs,
     });
     return pass(undefined);
   }
 
-  #tellDrop(step: Extract<Step<unknown>, { pass: false }>, datagram: Datagram, peer: Peer | undefined): void {
+  #tellDrop(
+    step: Extract<Step<unknown>, { pass: false }>,
+    datagram: Datagram,
+    peer: Peer | undefined,
+    signed: SignedKnock | undefined,
+  ): void {
     const decision: Decision = {
       kind: 'dropped',
       reason: step.reason,
       detail: step.detail,
       client: peer?.client.name,
       address: datagram.source,
+      ...(signed === undefined ? {} : { knock: signed }),
     };
     this.#options.observe(decision);
   }

@@ -12,6 +12,8 @@ export type GateKeeperOptions = {
   readonly grants: GrantKeeper;
   readonly sieve: SieveKeeper;
   readonly onEvent: (level: 'info' | 'warn' | 'error', text: string) => void;
+  /** It goes up or down by order; told when that is done. */
+  readonly onOrder: (state: 'up' | 'down') => void;
 };
 
 export class GateKeeper {
@@ -48,7 +50,9 @@ export class GateKeeper {
         this.#passing = before;
         throw error;
       }
+      const isNew = this.#wanted === 'down';
       this.#wanted = 'up';
+      if (isNew) this.#options.onOrder('up');
     });
   }
 
@@ -75,7 +79,7 @@ export class GateKeeper {
   /** Opens everything: only ever by an administrator's word. */
   down(): Promise<void> {
     return this.#inTurn(async () => {
-      const { sieve, firewall } = this.#options;
+      const { sieve, firewall, onOrder } = this.#options;
       const before = this.#wanted;
       this.#wanted = 'down';
       await sieve.disarm();
@@ -87,6 +91,7 @@ export class GateKeeper {
         if (before === 'up') await sieve.rearm();
         throw error;
       }
+      if (before === 'up') onOrder('down');
     });
   }
 

@@ -8,6 +8,7 @@ import { CommandError } from './command-error.ts';
 import type { Config } from './config/config.ts';
 import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
+import type { EventObserver } from './events.ts';
 import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, type Sieve } from './firewall/firewall.ts';
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
@@ -35,6 +36,7 @@ export type PosternParts = {
   /** What the daemon before this one had granted. */
   readonly left: Restored;
   readonly observe: Observer;
+  readonly note?: EventObserver;
   readonly log: Logger;
 };
 
@@ -80,7 +82,13 @@ export class Postern {
       onTrouble,
     });
     const onEvent = (level: 'info' | 'warn' | 'error', text: string) => log[level](text);
-    this.gate = new GateKeeper(this.#layout(setup, this.#peers), { firewall, grants: this.grants, sieve: this.#sieve, onEvent });
+    this.gate = new GateKeeper(this.#layout(setup, this.#peers), {
+      firewall,
+      grants: this.grants,
+      sieve: this.#sieve,
+      onEvent,
+      onOrder: (state) => fixed.note?.({ kind: `gate-${state}` }),
+    });
     this.#flow = new Flow({
       config: setup.config,
       tagBook: this.tagBook,
@@ -165,7 +173,11 @@ export class Postern {
   /** Reads everything again. What is wrong changes nothing: the running rules stay, and the error names every problem. */
   reload(): Promise<Reloaded> {
     const turn = this.#reloading.then(() => this.#reload());
-    this.#reloading = turn.catch(() => undefined);
+    const told = turn.then(
+      ({ clients }) => this.#parts.note?.({ kind: 'reload', clients }),
+      (error: unknown) => this.#parts.note?.({ kind: 'reload-failed', why: error instanceof Error ? error.message : String(error) }),
+    );
+    this.#reloading = told.catch(() => undefined);
     return turn;
   }
 
@@ -279,13 +291,13 @@ export class Postern {
 
   /** What a running daemon cannot change: it stands on these. */
   #fixedParts(config: Config) {
-    const { state, control, table, nflogGroup, capture, firewall, clockToleranceMs } = config;
+    const { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, audit, metricsFile } = config;
     // A socket is bound to its port; a rule of the sieve is not.
     const { sieve } = this.#parts;
     const port = sieve.kind === 'log' ? {} : { port: config.port };
     // What a raw socket lets through is settled when it is opened.
     const unmatched = sieve.kind === 'pass' && sieve.to === 'raw' ? { unmatched: config.unmatched } : {};
-    return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, ...port, ...unmatched };
+    return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, audit, metricsFile, ...port, ...unmatched };
   }
 
   #layout(setup: Setup, peers: ReadonlyMap<string, Peer>): GateLayout {
@@ -294,8 +306,11 @@ export class Postern {
   }
 }
 
+/** Where the file calls it otherwise. */
+const NAMES_IN_FILE: Readonly<Record<string, string>> = { audit: 'log.audit', metricsFile: 'metrics.textfile' };
+
 function fixedDifferences(running: Readonly<Record<string, unknown>>, next: Readonly<Record<string, unknown>>): readonly string[] {
   return Object.entries(running)
-    .filter(([key, value]) => next[key] !== value)
-    .map(([key]) => `a change of "${key}" needs a restart: until then the old value holds`);
+    .filter(([key, value]) => JSON.stringify(next[key]) !== JSON.stringify(value))
+    .map(([key]) => `a change of "${NAMES_IN_FILE[key] ?? key}" needs a restart: until then the old value holds`);
 }

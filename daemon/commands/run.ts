@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
+import { formatPublicLine } from '../../protocol/openssh.ts';
 import { acceptedWindows } from '../../protocol/tags.ts';
 import { type Chosen, startCapture } from '../capture/auto.ts';
 import { CaptureError } from '../capture/capture.ts';
@@ -14,14 +15,9 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { answering } from '../control/answers.ts';
 import { serveControl } from '../control/server.ts';
-import { Counters } from '../counters.ts';
-import type { Decision, Observer } from '../decision.ts';
-import { logDecisions } from '../decision-log.ts';
 import { asCommandError } from '../firewall/as-command-error.ts';
 import { type ChosenFirewall, chooseFirewall } from '../firewall/choose.ts';
 import { restoreGrants } from '../grants/restore.ts';
-import { HookRunner } from '../hooks/hook-runner.ts';
-import { hookUser } from '../hooks/hook-user.ts';
 import { NFLOG_PREFIX } from '../layout.ts';
 import { LedgerHeldError } from '../ledger/lock.ts';
 import { openLedger, readBootId } from '../ledger/open.ts';
@@ -29,6 +25,7 @@ import { openLog } from '../log.ts';
 import { clearAmbientCapabilities, forbidNewPrivileges } from '../netlink/capabilities.ts';
 import { giveMemoryBack } from '../netlink/memory.ts';
 import { type Notify, openNotify } from '../notify.ts';
+import { type Observers, startObservers } from '../observers.ts';
 import { selfTest } from '../open/self-test.ts';
 import { periodically } from '../periodically.ts';
 import { Postern } from '../postern.ts';
@@ -97,11 +94,9 @@ export async function runCommand(options: RunOptions): Promise<void> {
     log.info(gate.sentence);
     for (const shortcoming of gate.shortcomings) log.warn(shortcoming);
     for (const limit of backendLimits(firewall.name, setup.book, 'warning')) log.warn(formatProblem(limit));
-    const counters = new Counters();
-    const tell = logDecisions(log, systemClock);
-    const hooks = new HookRunner({ user: await hookUser(), now: systemClock.monotonic, log });
-    undo.push(() => hooks.stop());
-    const observe = contained(log, [(decision) => counters.observe(decision), tell, (decision) => hooks.observe(decision)]);
+    const observers = await startObservers(config, log);
+    const { observe, note, counters, audit, hooks } = observers;
+    undo.push(() => observers.end());
 
     // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
     const early: { receive: Postern['receive'] } = { receive: async () => undefined };
@@ -119,9 +114,12 @@ export async function runCommand(options: RunOptions): Promise<void> {
       bootId,
       runtimeFolder,
       observe,
+      note,
       log,
     });
     hooks.adopt([...postern.grants.all(), ...postern.grants.missed()]);
+    const serverKeys = setup.secrets.map(({ publicKey }) => formatPublicLine(publicKey, ''));
+    note({ kind: 'start', version: VERSION, pid: process.pid, bootId, serverKeys, clients: postern.clientCount() });
     setup = undefined;
     early.receive = (datagram) => postern.receive(datagram);
     // In this order, so that no tag is spent in vain and every knock that was let in is worked off and journaled.
@@ -141,7 +139,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
     });
     const startedAt = systemClock.monotonic();
     const captureWhy = chosen.sentence;
-    const answer = answering({ postern, firewall, ledger, capture, captureWhy, counters, trial, clock: systemClock, startedAt });
+    const answer = answering({ postern, firewall, ledger, capture, captureWhy, counters, audit, trial, clock: systemClock, startedAt });
     const control = await serveControl(config.control, groupId('postern'), answer);
     undo.push(() => control.close());
 
@@ -155,7 +153,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
       log.info(postern.gate.state() === 'up' ? 'stopping; the gate stays closed' : 'stopping; the gate is DOWN and stays so'),
     );
     undo.push(() => notify.tell('STOPPING=1'));
-    undo.push(keepTime(postern, log, notify, tell.flush));
+    undo.push(keepTime(postern, log, notify, observers));
     if (chosen.sieve.kind === 'pass')
       undo.push(keepListening(deafnessWatch({ firewall, capture, decisions: () => counters.snapshot() }), log));
     reloadOnHangup(postern, log, notify);
@@ -198,20 +196,12 @@ async function startCaptureFor(
   });
 }
 
-/** An observer that throws must not take the flow down with it. */
-function contained(log: Logger, observers: readonly Observer[]): Observer {
-  return (decision: Decision) => {
-    for (const observer of observers) {
-      try {
-        observer(decision);
-      } catch (error) {
-        log.error({ err: error }, 'an observer failed');
-      }
-    }
-  };
-}
-
-function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>, flush: (everything?: boolean) => void): () => void {
+function keepTime(
+  postern: Postern,
+  log: Logger,
+  notify: ReturnType<typeof openNotify>,
+  { flush, eachMinute }: Pick<Observers, 'flush' | 'eachMinute'>,
+): () => void {
   const tick = setInterval(() => {
     postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
     flush();
@@ -219,6 +209,7 @@ function keepTime(postern: Postern, log: Logger, notify: ReturnType<typeof openN
   const look = async () => {
     await postern.gate.verify();
     await postern.noteSpent();
+    await eachMinute();
   };
   const failed = (error: unknown) => log.error({ err: error }, 'the gate could not be looked after');
   const endVerifying = periodically(VERIFY_MS, look, failed);

@@ -37,10 +37,18 @@ function describeStatus(report: StatusReport): string {
     ...dropped.map(([reason, count]) => `         ${count} dropped: ${reason}`),
     `clients  ${report.clients}, with ${report.tags} tags armed; rules read ${report.rules_loaded_at}`,
     `ledger   ${ledger.marks} marks, written to the ${ledger.place} folder${ledger.note === '' ? '' : `: ${ledger.note}`}`,
+    ...describeAudit(report.audit),
     '',
     describeGrants(report.grants),
   ];
   return lines.join('\n');
+}
+
+function describeAudit(audit: StatusReport['audit']): readonly string[] {
+  if (audit === null) return ['audit    none, by the configuration'];
+  const lost = audit.lost === 0 ? '' : `, ${audit.lost} LOST since the start`;
+  if (audit.state === 'written') return [`audit    ${audit.lines} lines in ${audit.file}${lost}`];
+  return [`audit    CANNOT BE WRITTEN (${audit.note}): ${audit.file}, ${audit.waiting} entries wait${lost}`];
 }
 
 function describeGrants(grants: readonly GrantLine[]): string {

@@ -6,6 +6,9 @@ import type { Place } from '../problem.ts';
 /** With the place where the configuration names it. */
 export type PlacedNetwork = Network & { readonly place?: Place };
 
+/** Where the audit log goes, and when its file is renamed and a new one begun. */
+export type AuditSettings = { readonly file: string; readonly maxBytes: number; readonly keep: number };
+
 export type Config = {
   /** Absolute path of the file it came from. */
   readonly file: string;
@@ -37,4 +40,8 @@ export type Config = {
   /** NFLOG group to try first; the next ones follow when it is taken. */
   readonly nflogGroup: number;
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' };
+  /** Undefined: nothing is kept. */
+  readonly audit: AuditSettings | undefined;
+  /** Path of the Prometheus text file. */
+  readonly metricsFile: string | undefined;
 };

@@ -7,8 +7,8 @@ import { nameProblem } from '../firewall/iptables/names.ts';
 import { formatPlace, inReadingOrder, type Place, type Problem, problemAt, quoted } from '../problem.ts';
 import type { Config, PlacedNetwork } from './config.ts';
 import type { Interface, PortsOrName } from './fields.ts';
-
 import { didYouMean } from './nearest.ts';
+import { auditSettings, metricsFile } from './observing.ts';
 import { coversAll, mergeRanges, overlap, withoutContained } from './ranges.ts';
 import { type Fields, isMap, readFields } from './read-fields.ts';
 import { CONFIG_SHAPE } from './schema.ts';
@@ -52,7 +52,6 @@ export function interpretConfig(
     return { problems };
   }
   const fields = readFields(source, CONFIG_SHAPE, [], 'the configuration', problems);
-  refuseLater(source, fields, problems);
   refuseLoudRaw(source, fields, problems);
   const base = dirname(file);
   const port = fields.port ?? 62201;
@@ -82,6 +81,8 @@ export function interpretConfig(
     table: tableName(source, fields, problems),
     nflogGroup: fields.nflog_group ?? 5,
     log: { level: fields.log?.level ?? 'info' },
+    audit: auditSettings(base, fields.log?.audit),
+    metricsFile: metricsFile(source, base, fields.metrics?.textfile, problems),
   };
   return { draft, problems: inReadingOrder(problems) };
 }
@@ -206,13 +207,4 @@ function refuseLoudRaw(
   if (firewall !== 'iptables' || capture !== 'raw' || unmatched !== 'drop') return;
   const message = 'capture: raw with unmatched: drop needs nftables (iptables cannot keep the host silent about knocks)';
   problems.push(problemAt(source.placeOf(['capture']), message, 'set capture: nflog (or auto), or unmatched: pass'));
-}
-
-/** What a later version will do is checked like the rest, then refused: a setting that is ignored would be a lie. */
-function refuseLater(source: YamlSource, fields: Fields<typeof CONFIG_SHAPE>, problems: Problem[]): void {
-  const refuse = (path: Path, what: string, cure: string): void => {
-    problems.push(problemAt(source.placeOf(path), `${what} is not available in this version`, cure));
-  };
-  if (fields.log?.audit !== undefined) refuse(['log', 'audit'], 'log.audit', 'remove it');
-  if (fields.metrics !== undefined) refuse(['metrics'], 'metrics', 'remove it');
 }

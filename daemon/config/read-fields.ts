@@ -106,6 +106,7 @@ function typeWords(name: string, expected: string, data: Data | undefined): read
   const message = `${name} must be ${word}, but ${data === null || data === undefined ? 'nothing' : describe(data)} stands here`;
   if (expected === 'string' && typeof data === 'number') {
     if (/(?:ttl|tolerance)$/.test(name)) return [message, `write ${data}s, or use m, h or d`];
+    if (name === 'max_size') return [message, `write ${data}M, or use K or G`];
     if (name === 'protect' || name === 'services') return [message, `write tcp/${data} or udp/${data}`];
   }
   if (expected === 'string' && (typeof data === 'number' || typeof data === 'boolean')) return [message, `put it in quotes: "${data}"`];

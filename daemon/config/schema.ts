@@ -24,13 +24,33 @@ const tableName = text((raw) => {
   return wrong(`not a table name: ${quoted(raw)}`, 'write a-z, 0-9 and _, beginning with a letter, at most 31');
 }, '^[a-z][a-z0-9_]{0,30}$');
 
+const UNITS = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 } as const;
+
+/** Bytes, as a number with K, M or G. */
+const size = text((raw) => {
+  const [, number = '', unit = 'K'] = /^([1-9][0-9]{0,5})([KMG])$/.exec(raw) ?? [];
+  if (number === '') return wrong(`not a size: ${quoted(raw)}`, 'write a number with K, M or G: 64M');
+  return right(Number(number) * UNITS[unit as keyof typeof UNITS]);
+}, '^[1-9][0-9]{0,5}[KMG]$');
+
+const AUDIT_SHAPE = {
+  file: path.optional().describe('The file (default /var/log/postern/audit.jsonl)'),
+  max_size: size.optional().describe('A file that has grown beyond it is renamed and a new one begun (default 64M)'),
+  keep: z.int().min(1).max(10_000).optional().describe('How many renamed files are kept (default 16); the oldest is removed'),
+} as const;
+
 const LOG_SHAPE = {
   level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).optional().describe('How much the daemon logs (default info)'),
-  audit: path.optional().describe('Audit log file (a later version)'),
+  audit: z
+    .union([path, z.strictObject(AUDIT_SHAPE)])
+    .optional()
+    .describe('Audit log: its file (default /var/log/postern/audit.jsonl), none, or a map with file, max_size and keep'),
 } as const;
 
 const METRICS_SHAPE = {
-  textfile: path.optional().describe('Prometheus text file (a later version)'),
+  textfile: path
+    .optional()
+    .describe("Figures for Prometheus, written every 15 s for node_exporter's textfile collector; its name ends in .prom"),
 } as const;
 
 export const CONFIG_SHAPE = {
@@ -67,7 +87,7 @@ export const CONFIG_SHAPE = {
   state: path.optional().describe('Folder that survives a reboot (default /var/lib/postern)'),
   control: path.optional().describe('Control socket (default /run/postern/control.sock)'),
   log: z.strictObject(LOG_SHAPE).optional().describe('Logging'),
-  metrics: z.strictObject(METRICS_SHAPE).optional().describe('Figures for Prometheus (a later version)'),
+  metrics: z.strictObject(METRICS_SHAPE).optional().describe('Figures for Prometheus'),
   table: tableName.optional().describe('Name of the nftables table, and of the chains and sets of iptables (default postern)'),
   nflog_group: z.int().min(0).max(65535).optional().describe('NFLOG group to try first (default 5)'),
 } as const;

@@ -1,6 +1,7 @@
 // What the daemon answers to each request. Reads the parts, or passes an order on; holds no state of its own.
 import { assertNever } from '../../protocol/brand.ts';
 import { formatPortRange } from '../../protocol/ports.ts';
+import type { AuditLog } from '../audit/audit-log.ts';
 import type { Capture } from '../capture/capture.ts';
 import type { Clock, MonotonicMs } from '../clock.ts';
 import type { Counters } from '../counters.ts';
@@ -22,6 +23,7 @@ export type Answering = {
   /** Why this capture was chosen. */
   readonly captureWhy: string;
   readonly counters: Counters;
+  readonly audit: AuditLog | undefined;
   readonly trial: Trial;
   readonly clock: Clock;
   readonly startedAt: MonotonicMs;
@@ -93,9 +95,16 @@ async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & 
     kernel: await firewall.counters().catch(() => null),
     knocks: { granted: snapshot.granted, closed: snapshot.closed, dropped: snapshot.dropped },
     ledger: { place: health.place, marks: health.marks, note: health.note },
+    audit: auditReport(parts.audit),
     tags: postern.tagBook.size(),
     clients: postern.clientCount(),
     rules_loaded_at: new Date(postern.rulesLoadedAtMs()).toISOString(),
     grants,
   };
+}
+
+function auditReport(audit: AuditLog | undefined): StatusReport['audit'] {
+  if (audit === undefined) return null;
+  const { file, state, head, waiting, lost, note } = audit.state();
+  return { file, state, lines: head?.n ?? 0, head: head?.hash ?? null, waiting, lost, note };
 }

@@ -72,6 +72,18 @@ export const StatusReport = z.object({
   kernel: z.object({ knocks: z.number(), junk: z.number(), refused: z.number(), ended: z.number() }).nullable(),
   knocks: z.object({ granted: z.number(), closed: z.number(), dropped: z.record(z.string(), z.number()) }),
   ledger: z.object({ place: z.enum(['state', 'runtime', 'none']), marks: z.number(), note: z.string() }),
+  /** Null: the configuration wants none. */
+  audit: z
+    .object({
+      file: z.string(),
+      state: z.enum(['written', 'failing']),
+      lines: z.number(),
+      head: z.string().nullable(),
+      waiting: z.number(),
+      lost: z.number(),
+      note: z.string(),
+    })
+    .nullable(),
   tags: z.number(),
   clients: z.number(),
   rules_loaded_at: z.string(),

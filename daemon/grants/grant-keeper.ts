@@ -27,6 +27,8 @@ export type Owner = { readonly client: string; readonly key: string };
 
 export type Granted = { readonly grants: readonly Grant[]; readonly prolonged: boolean };
 
+type TellEnded = (ended: readonly Grant[]) => void;
+
 export type GrantKeeperOptions = {
   readonly firewall: Firewall;
   readonly clock: Clock;
@@ -130,7 +132,7 @@ export class GrantKeeper {
   }
 
   /** The client's own close: its grants for this address that are meant and older than the close. Connections that live go on. */
-  async closeBy(owner: Owner, address: IpAddress, isMeant: (grant: Grant) => boolean, sentAtMs: UnixMs): Promise<readonly Grant[]> {
+  async closeBy(owner: Owner, address: IpAddress, sentAtMs: UnixMs, isMeant: (grant: Grant) => boolean, tell: TellEnded): Promise<void> {
     while (this.#held !== undefined) await this.#held;
     const mark = { key: owner.key, address: address.text, sentAtMs, atMs: this.#options.clock.monotonic() };
     const older = this.#closes.get(closeKey(owner.key, address.text));
@@ -139,13 +141,14 @@ export class GrantKeeper {
       this.#journal.closed(mark);
     }
     const ending = this.#book.at(address).filter((grant) => grant.key === owner.key && grant.sentAtMs < sentAtMs && isMeant(grant));
-    await this.#end(ending, false, 'closed', 'by the client');
-    return ending;
+    await this.#end(ending, false, tell);
   }
 
   /** Ends grants before their time. With `cut`, live connections end too, unless another owner's opening stands for them. */
   async revoke(grants: readonly Grant[], cut: boolean, why: string): Promise<void> {
-    await this.#end(grants, cut, 'revoked', why);
+    await this.#end(grants, cut, (some) => {
+      for (const grant of some) this.#tell('revoked', grant, why);
+    });
   }
 
   /**
@@ -268,7 +271,7 @@ export class GrantKeeper {
   }
 
   /** Some at a time: each transaction holds up whoever knocks meanwhile. What fails for some is done for the others (P23). */
-  async #end(ending: readonly Grant[], cut: boolean, kind: 'closed' | 'revoked', why: string): Promise<void> {
+  async #end(ending: readonly Grant[], cut: boolean, tell: TellEnded): Promise<void> {
     const failures: unknown[] = [];
     for (let from = 0; from < ending.length; from += ENDED_AT_ONCE) {
       while (this.#held !== undefined) await this.#held;
@@ -277,7 +280,7 @@ export class GrantKeeper {
       if (some.length === 0) continue;
       try {
         await this.#endSome(some, cut);
-        for (const grant of some) this.#tell(kind, grant, why);
+        tell(some);
       } catch (error) {
         failures.push(error);
       }
@@ -296,7 +299,7 @@ export class GrantKeeper {
     this.#journal.rewrite({ grants: this.#book.all(), closes: [...this.#closes.values()] });
   }
 
-  #tell(kind: 'closed' | 'revoked' | 'ended', grant: Grant, why: string): void {
+  #tell(kind: 'revoked' | 'ended', grant: Grant, why: string): void {
     this.#options.observe({ kind, client: grant.client, address: grant.address, services: [grant.label], why, grants: [grant] });
   }
 }

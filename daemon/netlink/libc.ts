@@ -56,6 +56,7 @@ export type Libc = {
   readonly recvfrom: AsyncCall;
   readonly close: SyncCall;
   readonly fcntl: SyncCall;
+  readonly flock: SyncCall;
   readonly prctl: SyncCall;
   /** glibc alone has it. */
   readonly mallopt: SyncCall | undefined;
@@ -97,6 +98,7 @@ function loadLibc(): Libc {
     close: self.func('close', 'int', ['int']),
     // Variadic in C; a register holds the third argument all the same where Linux runs.
     fcntl: self.func('fcntl', 'int', ['int', 'int', 'long']),
+    flock: self.func('flock', 'int', ['int', 'int']),
     prctl: self.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
     mallopt: ifThere(() => self.func('mallopt', 'int', ['int', 'int'])),
     addressOf: (bytes) => koffi.address(bytes),

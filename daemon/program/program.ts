@@ -7,6 +7,7 @@ import { defineClients } from './clients.ts';
 import { settleFor } from './definition.ts';
 import { defineGate } from './gate.ts';
 import { defineGrants } from './grants.ts';
+import { defineLog } from './log.ts';
 import { defineService } from './service.ts';
 
 const ROOT_HELP = `
@@ -41,6 +42,7 @@ export function posterndProgram(): Command {
   defineGate(root, globals);
   defineGrants(root, globals);
   defineClients(root, globals);
+  defineLog(root, globals);
   return root;
 }
 

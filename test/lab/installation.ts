@@ -19,6 +19,7 @@ export type Status = {
   readonly pid: number;
   readonly kernel: { readonly knocks: number; readonly junk: number; readonly refused: number; readonly ended: number };
   readonly knocks: { readonly granted: number; readonly closed: number; readonly dropped: Readonly<Record<string, number>> };
+  readonly audit: { readonly state: string; readonly waiting: number; readonly lost: number; readonly note: string } | null;
   readonly capture: { readonly name: string; readonly seen: number; readonly lost: number };
   readonly grants: readonly {
     readonly id: string;
@@ -64,6 +65,10 @@ export class Installation {
     return installation;
   }
 
+  get auditFile(): string {
+    return join(this.folder, 'log', 'audit.jsonl');
+  }
+
   /** The file that `node` runs as posternd, for a process that a test watches itself. */
   get main(): string {
     return POSTERND;
@@ -77,8 +82,9 @@ export class Installation {
       state: join(this.folder, 'state'),
       control: join(this.folder, 'run', 'control.sock'),
     };
-    const lines = Object.entries(paths).map(([key, path]) => `${key}: ${path}\n`);
-    writeFileSync(this.configFile, typeof config === 'string' ? lines.join('') + config : asYaml({ ...paths, ...config }));
+    const log = { level: 'info', audit: this.auditFile };
+    const lines = Object.entries({ ...paths, log: JSON.stringify(log) }).map(([key, value]) => `${key}: ${value}\n`);
+    writeFileSync(this.configFile, typeof config === 'string' ? lines.join('') + config : asYaml({ ...paths, log, ...config }));
   }
 
   writeRules(rules: Document): void {

@@ -84,8 +84,14 @@ const ONE_PROBLEM: readonly Case[] = [
   ['a second document', '---\nport: 5', /^2:1: a second YAML document begins here: keep one document in a file/],
   ['an open bracket', 'trusted: [', /^2:11: not valid YAML: /],
   ['the knock port protected', 'services: { k: udp/62201 }\nport: 62201', /^$/],
-  ['the audit log, which comes later', 'log: { audit: /x }', '2:15: log.audit is not available in this version: remove it'],
-  ['metrics, which come later', 'metrics: { textfile: /x }', '2:10: metrics is not available in this version: remove it'],
+  [
+    'a size without its unit',
+    'log: { audit: { max_size: 10 } }',
+    '2:27: max_size must be text, but the number 10 stands here: write 10M, or use K or G',
+  ],
+  ['a size that is none', 'log: { audit: { max_size: 10Q } }', '2:27: not a size: "10Q": write a number with K, M or G: 64M'],
+  ['an unknown key of the audit log', 'log: { audit: { path: /x } }', '2:17: unknown key "path": remove it'],
+  ['metrics that nobody would read', 'metrics: { textfile: /x }', '2:22: node_exporter does not read "/x": let its name end in .prom'],
 ];
 
 describe('postern.yaml: each mistake is named with its place and its cure', () => {
@@ -190,6 +196,8 @@ describe('postern.yaml: what it means', () => {
       table: 'postern',
       nflogGroup: 5,
       log: { level: 'info' },
+      audit: { file: '/var/log/postern/audit.jsonl', maxBytes: 64 * 2 ** 20, keep: 16 },
+      metricsFile: undefined,
     });
   });
 
