@@ -5,7 +5,9 @@ import { readRange } from './tail.ts';
 
 export type Followed = { readonly at: string; readonly text: string };
 
+// Tunable
 const MOST_AT_ONCE = 1024 * 1024;
+const TRIES = 10;
 
 /** Every line with a number above `from`. `pause` is waited for whenever there is nothing new. */
 export async function* follow(path: string, from: number, pause: () => Promise<unknown>): AsyncGenerator<Followed, void> {
@@ -19,15 +21,9 @@ export async function* follow(path: string, from: number, pause: () => Promise<u
         continue;
       }
       // What was written into files that were renamed before this one was opened.
-      for (const { path: other, firstN = 0, lastIsBelow } of await earlier(path, last)) {
-        if (lastIsBelow || firstN === 0) continue;
-        for await (const { bytes, number, isEnded } of linesOf(other)) {
-          const text = bytes.toString('utf8');
-          const n = numberOf(text);
-          if (!isEnded || n <= last) continue;
-          last = n;
-          yield { at: `${other}:${number}`, text };
-        }
+      for await (const line of earlier(path, last)) {
+        last = line.n;
+        yield line;
       }
       for await (const text of linesWhileThere(handle, path, pause)) {
         const n = numberOf(text);
@@ -73,11 +69,28 @@ async function* linesWhileThere(handle: FileHandle, path: string, pause: () => P
   }
 }
 
-async function earlier(path: string, last: number) {
-  const parts = await listParts(path);
-  return parts
-    .map((part, at) => ({ ...part, lastIsBelow: (parts[at + 1]?.firstN ?? Number.POSITIVE_INFINITY) <= last + 1 }))
-    .filter((part) => part.path !== path);
+/** Lines above `from` of the renamed files. They may be renamed or removed in this very moment: then they are listed again. */
+async function* earlier(path: string, from: number): AsyncGenerator<Followed & { readonly n: number }, void> {
+  let last = from;
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    try {
+      const parts = await listParts(path);
+      for (const [at, part] of parts.entries()) {
+        const next = parts[at + 1]?.firstN ?? Number.POSITIVE_INFINITY;
+        if (part.path === path || part.firstN === undefined || next <= last + 1) continue;
+        for await (const { bytes, number, isEnded } of linesOf(part.path)) {
+          const text = bytes.toString('utf8');
+          const n = numberOf(text);
+          if (!isEnded || n <= last) continue;
+          last = n;
+          yield { at: `${part.path}:${number}`, text, n };
+        }
+      }
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
 }
 
 async function openIfThere(path: string): Promise<FileHandle | undefined> {

@@ -1,7 +1,7 @@
 // The files that one audit log consists of: the one that is written, and those that were renamed by us or by logrotate, compressed or not.
 // Which follows which is told by the numbers of their lines, never by their names or times.
 import { createReadStream } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { type ChainedLine, readLine } from './chain.ts';
@@ -20,7 +20,22 @@ const LINES_TRIED = 100;
 export async function listParts(path: string): Promise<readonly Part[]> {
   const folder = dirname(path);
   const names = (await readdir(folder)).filter((name) => belongsTo(name, basename(path)));
-  return sortParts(names.map((name) => join(folder, name)));
+  // One that is renamed in this very moment is not there any more under its name.
+  const paths = await Promise.all(names.map(async (name) => ((await identityOf(join(folder, name))) === '' ? [] : [join(folder, name)])));
+  return sortParts(paths.flat());
+}
+
+/** Changes whenever a file of the log is renamed, begun or removed: what was read in between may have gaps that are not there. */
+export async function arrangement(path: string): Promise<string> {
+  const folder = dirname(path);
+  const names = (await readdir(folder)).filter((name) => belongsTo(name, basename(path))).sort();
+  const identities = await Promise.all(names.map(async (name) => `${name} ${await identityOf(join(folder, name))}`));
+  return identities.join('\n');
+}
+
+async function identityOf(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  return found === undefined ? '' : `${found.dev}:${found.ino}`;
 }
 
 /** Files in the order of their lines. */

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import { localTime } from '../audit/describe.ts';
-import { linesOf, listParts, sortParts } from '../audit/parts.ts';
+import { arrangement, linesOf, listParts, sortParts } from '../audit/parts.ts';
 import { ChainCheck, type KeptHead, type Verified } from '../audit/verify.ts';
 import { CommandError } from '../command-error.ts';
 import { loadConfig } from '../config/load.ts';
@@ -20,6 +20,9 @@ export type LogVerifyOptions = CommonOptions & {
   readonly headsFile: string | undefined;
 };
 
+/** Tunable: how often a log whose files are renamed all the time is read again. */
+const TRIES = 5;
+
 /** Throws a CommandError with exit code 1 when something is broken, after everything was told. */
 export async function logVerifyCommand(options: LogVerifyOptions, output: Output): Promise<void> {
   const kept = [...options.heads.map(headOf), ...(options.headsFile === undefined ? [] : await headsIn(options.headsFile))];
@@ -27,34 +30,45 @@ export async function logVerifyCommand(options: LogVerifyOptions, output: Output
   const file = named ? (options.files[0] ?? '') : await auditFileOf(options.config);
   // Asked before the files are read: what it has written by then has to be in them.
   const daemons = named ? undefined : await headOfDaemon(options.config, file);
-  const check = new ChainCheck(daemons === undefined ? kept : [...kept, daemons]);
-  const parts = await readable(file, () => (named ? sortParts(options.files) : listParts(file)));
-  if (parts.length === 0)
+  const heads = daemons === undefined ? kept : [...kept, daemons];
+  const { verified, files } = await readable(file, () => (named ? check(options.files, heads) : checkAll(file, heads)));
+  if (files.length === 0)
     throw new CommandError(1, `there is no audit log at ${safeText(file, 400)}: it begins with the first start of posternd`);
-  await readable(file, async () => {
-    for (const { path } of parts) for await (const line of linesOf(path)) check.next(safeText(path, 400), line);
-  });
-  const verified = check.end();
   const vouched = { heads: kept.length, daemon: daemons !== undefined };
   const broken = verified.findings.filter(({ severity }) => severity === 'broken').length;
-  if (options.json)
-    output.out(
-      JSON.stringify(
-        jsonReport(
-          verified,
-          parts.map(({ path }) => path),
-          vouched,
-          broken === 0,
-        ),
-      ),
-    );
+  if (options.json) output.out(JSON.stringify(jsonReport(verified, files, vouched, broken === 0)));
   else {
     for (const { severity, at, message } of verified.findings)
       (severity === 'broken' ? output.err : output.out)(`${at}${at === '' ? '' : ': '}${severity === 'note' ? 'note: ' : ''}${message}`);
-    for (const line of summary(verified, parts.length, vouched)) output.out(line);
+    for (const line of summary(verified, files.length, vouched)) output.out(line);
   }
   if (broken > 0) throw new CommandError(1, `the audit log is NOT as it was written: ${broken} ${broken === 1 ? 'finding' : 'findings'}`);
   if (verified.lines === 0) throw new CommandError(1, 'there is no line of an audit log in there');
+}
+
+type Checked = { readonly verified: Verified; readonly files: readonly string[] };
+
+/** Everything that belongs to a log. A file that is renamed meanwhile would look like missing lines: then all is read again. */
+async function checkAll(file: string, heads: readonly KeptHead[]): Promise<Checked> {
+  for (let tries = 1; ; tries += 1) {
+    const before = await arrangement(file);
+    try {
+      const checked = await check(
+        (await listParts(file)).map(({ path }) => path),
+        heads,
+      );
+      if (tries === TRIES || before === (await arrangement(file))) return checked;
+    } catch (error) {
+      if (tries === TRIES || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+}
+
+async function check(files: readonly string[], heads: readonly KeptHead[]): Promise<Checked> {
+  const chain = new ChainCheck(heads);
+  const parts = await sortParts(files);
+  for (const { path } of parts) for await (const line of linesOf(path)) chain.next(safeText(path, 400), line);
+  return { verified: chain.end(), files: parts.map(({ path }) => path) };
 }
 
 type Vouched = { readonly heads: number; readonly daemon: boolean };
