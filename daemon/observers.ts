@@ -9,12 +9,16 @@ import type { DaemonEvent, EventObserver } from './events.ts';
 import { HookRunner } from './hooks/hook-runner.ts';
 import { hookUser } from './hooks/hook-user.ts';
 import type { Logger } from './log.ts';
+import { Histogram } from './metrics/histogram.ts';
 
 export type Observers = {
   readonly observe: Observer;
   readonly note: EventObserver;
   readonly counters: Counters;
   readonly hooks: HookRunner;
+  /** Seconds from packet to opening. */
+  readonly latency: Histogram;
+  readonly lastReload: () => 'done' | 'refused';
   /** Undefined: the configuration wants none. */
   readonly audit: AuditLog | undefined;
   /** Tells what was summed up; call it each second. */
@@ -30,10 +34,13 @@ export async function startObservers(config: Config, log: Logger): Promise<Obser
   const tell = logDecisions(log, systemClock);
   const hooks = new HookRunner({ user: await hookUser(), now: systemClock.monotonic, log });
   const audit = config.audit === undefined ? undefined : new AuditLog(config.audit, systemClock, log);
+  const latency = new Histogram();
+  let lastReload: 'done' | 'refused' = 'done';
   let isStarted = false;
   return {
     observe: contained<Decision>(log, [
       (decision) => counters.observe(decision),
+      (decision) => decision.kind === 'granted' && decision.tookMs !== undefined && latency.add(decision.tookMs / 1000),
       tell,
       (decision) => audit?.observe(decision),
       (decision) => hooks.observe(decision),
@@ -41,11 +48,15 @@ export async function startObservers(config: Config, log: Logger): Promise<Obser
     note: contained<DaemonEvent>(log, [
       (event) => {
         isStarted = true;
+        if (event.kind === 'reload') lastReload = 'done';
+        if (event.kind === 'reload-failed') lastReload = 'refused';
         audit?.note(event);
       },
     ]),
     counters,
     hooks,
+    latency,
+    lastReload: () => lastReload,
     audit,
     flush: tell.flush,
     eachMinute: async () => audit?.tellHead(),
@@ -58,7 +69,7 @@ export async function startObservers(config: Config, log: Logger): Promise<Obser
 }
 
 /** An observer that throws must not take the flow down with it. */
-function contained<T>(log: Logger, observers: readonly ((what: T) => void)[]): (what: T) => void {
+function contained<T>(log: Logger, observers: readonly ((what: T) => unknown)[]): (what: T) => void {
   return (what) => {
     for (const observer of observers) {
       try {

@@ -22,6 +22,7 @@ import { NFLOG_PREFIX } from '../layout.ts';
 import { LedgerHeldError } from '../ledger/lock.ts';
 import { openLedger, readBootId } from '../ledger/open.ts';
 import { openLog } from '../log.ts';
+import { keepMetrics } from '../metrics/keep-metrics.ts';
 import { clearAmbientCapabilities, forbidNewPrivileges } from '../netlink/capabilities.ts';
 import { giveMemoryBack } from '../netlink/memory.ts';
 import { type Notify, openNotify } from '../notify.ts';
@@ -153,6 +154,10 @@ export async function runCommand(options: RunOptions): Promise<void> {
       log.info(postern.gate.state() === 'up' ? 'stopping; the gate stays closed' : 'stopping; the gate is DOWN and stays so'),
     );
     undo.push(() => notify.tell('STOPPING=1'));
+    if (config.metricsFile !== undefined) {
+      const measured = { ...observers, postern, firewall, ledger, capture, startedAtMs: Math.round(performance.timeOrigin) };
+      undo.push(keepMetrics(config.metricsFile, measured, trouble));
+    }
     undo.push(keepTime(postern, log, notify, observers));
     if (chosen.sieve.kind === 'pass')
       undo.push(keepListening(deafnessWatch({ firewall, capture, decisions: () => counters.snapshot() }), log));
