@@ -100,11 +100,17 @@ export class GateKeeper {
     return this.#inTurn(async () => {
       const { firewall, onEvent } = this.#options;
       try {
-        if (this.#wanted === 'down' || (await firewall.intact())) return;
-        onEvent('warn', 'the gate in the kernel is not ours any more (somebody flushed or changed the ruleset): loading it again');
+        if (this.#wanted === 'down') return;
+        if (await firewall.intact()) {
+          if (this.#failures > 0) onEvent('info', 'the gate stands again');
+          this.#failures = 0;
+          return;
+        }
+        // Once: while it cannot be loaded this is asked every second.
+        if (this.#failures === 0)
+          onEvent('warn', 'the gate in the kernel is not ours any more (somebody flushed or changed the ruleset): loading it again');
         await this.#install(this.#layout);
         onEvent('info', 'the gate is back, with its live grants');
-        this.#failures = 0;
       } catch (error) {
         this.#tryAgain(error, () => this.verify());
       }
@@ -138,6 +144,7 @@ export class GateKeeper {
       const before = await firewall.standing(ONE_SHOT_KINDS).catch((): readonly TimedOpening[] => []);
       await firewall.install(layout, await grants.standing(before), { passing: this.#passing });
     });
+    this.#failures = 0;
     await sieve.rearm();
   }
 

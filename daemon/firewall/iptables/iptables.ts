@@ -43,15 +43,18 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
   let stopWatching: (() => Promise<void>) | undefined;
   let timer: NodeJS.Timeout | undefined;
   let guard: Guard | undefined;
+  let toldOfIpv6 = false;
   const report = (error: unknown): void => onTrouble(error instanceof Error ? error.message : 'the grants could not be swept');
   const sweep = (): void => void gate.sweep().then(setTimer, report);
   const endSweeping = periodically(SWEEP_MS, regularSweep, report);
 
   function regularSweep(): Promise<void> {
-    if (tools.lacksIpv6() && gate.layout() !== undefined) {
-      onTrouble('IPv6 was switched on, and the gate does not stand there yet');
+    const lacking = tools.lacksIpv6() && gate.layout() !== undefined;
+    if (lacking) {
+      if (!toldOfIpv6) onTrouble('IPv6 was switched on, and the gate does not stand there yet');
       suspicion?.();
     }
+    toldOfIpv6 = lacking;
     return gate.sweep().then(setTimer);
   }
 
