@@ -72,14 +72,13 @@ describe('a fault', { skip, timeout: 240_000 }, () => {
     const address = stage.server.ipv4();
     await stage.knock(address, '-t', '60s');
     const probe = await startProbing(stage.stranger, address, [PORT]);
-    for (let round = 0; round < 8; round += 1) {
+    for (let round = 0; round < 5; round += 1) {
       for (const flush of flushCommands()) await stage.server.exec(flush, { mayFail: true });
       assert.match(await knockBy(stage.bob, address, '-t', '60s'), /open after/);
+      // Shut again before the next one: how long each one left it open is what counts.
+      const shut = async () => (await stage.door(address, stage.stranger)) === 'timeout';
+      await waitFor(shut, { deadlineMs: 2_500, what: 'the door to be shut' });
     }
-    await waitFor(async () => (await stage.door(address, stage.stranger)) === 'timeout', {
-      deadlineMs: 1_500,
-      what: 'the door to be shut',
-    });
     assert.ok(openMs(await probe.stop()) < 1_000, probe.opened().join('\n'));
     assert.equal(await stage.door(address), 'open');
     const clients = (await stage.postern.status()).grants.map(({ client }) => client);

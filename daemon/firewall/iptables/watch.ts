@@ -1,11 +1,11 @@
 // Hears of changes to the tables that the gate stands in. Where iptables is the form for nf_tables the kernel tells of each; iptables-legacy tells
-// nobody, so there the gate is looked at twice a second. Observing only.
+// nobody, so there the gate is looked at four times a second. Observing only.
 import type { GateLayout } from '../firewall.ts';
 import { watchTable } from '../nftables/watch.ts';
 import type { FamilyTools } from './tools.ts';
 
 // Tunable
-const LOOK_EVERY_MS = 500;
+const LOOK_EVERY_MS = 250;
 /** One load is many events: the first one counts at once, the rest together. */
 const CALM_MS = 100;
 /** Every netlink port is somebody else's: our changes are made by child processes. */
