@@ -52,7 +52,6 @@ export function interpretConfig(
     return { problems };
   }
   const fields = readFields(source, CONFIG_SHAPE, [], 'the configuration', problems);
-  refuseLoudRaw(source, fields, problems);
   const base = dirname(file);
   const port = fields.port ?? 62201;
   const services: ServiceNames = new Map([
@@ -70,7 +69,7 @@ export function interpretConfig(
     services,
     trusted: networkList(source, 'trusted', fields.trusted ?? [], problems),
     refuse: fields.refuse ?? 'drop',
-    unmatched: fields.unmatched ?? 'drop',
+    unmatched: unmatchedOf(source, fields, problems),
     networks: networkList(source, 'networks', fields.networks ?? [], problems),
     defaultTtlSeconds: fields.default_ttl ?? 30,
     maxGrants: fields.max_grants ?? 32,
@@ -198,13 +197,23 @@ function controlPath(source: YamlSource, path: string, problems: Problem[]): str
   return path;
 }
 
-/** With iptables nothing can keep the host silent about a port on which nobody listens, and the answer would tell knocks from junk. */
-function refuseLoudRaw(
+/**
+ * With iptables nothing can keep the host silent about a port on which nobody listens, and the answer would tell knocks from junk: who did not ask
+ * for silence gets what works, who did gets to know.
+ */
+function unmatchedOf(
   source: YamlSource,
-  { firewall, capture, unmatched = 'drop' }: Fields<typeof CONFIG_SHAPE>,
+  { firewall, capture, unmatched }: Fields<typeof CONFIG_SHAPE>,
   problems: Problem[],
-): void {
-  if (firewall !== 'iptables' || capture !== 'raw' || unmatched !== 'drop') return;
-  const message = 'capture: raw with unmatched: drop needs nftables (iptables cannot keep the host silent about knocks)';
-  problems.push(problemAt(source.placeOf(['capture']), message, 'set capture: nflog (or auto), or unmatched: pass'));
+): Config['unmatched'] {
+  if (firewall !== 'iptables' || capture !== 'raw' || unmatched === 'pass') return unmatched ?? 'drop';
+  const place = source.placeOf(['capture']);
+  if (unmatched === 'drop') {
+    const message = 'capture: raw with unmatched: drop needs nftables (iptables cannot keep the host silent about knocks)';
+    problems.push(problemAt(place, message, 'set capture: nflog (or auto), or unmatched: pass'));
+    return 'drop';
+  }
+  const message = 'with iptables and capture: raw the knock port answers as any closed port does (unmatched: pass), not with silence';
+  problems.push(problemAt(place, message, 'write unmatched: pass, or capture: nflog to be silent', 'warning'));
+  return 'pass';
 }

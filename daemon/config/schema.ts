@@ -76,7 +76,9 @@ export const CONFIG_SHAPE = {
   unmatched: z
     .enum(['drop', 'pass'])
     .optional()
-    .describe('What the knock port answers: drop, or pass (as the host answers for any closed port)'),
+    .describe(
+      'What the knock port answers: drop (default; not for iptables with capture: raw), or pass (as the host answers for any closed port)',
+    ),
   networks: z.array(network).max(256).nullable().optional().describe('Networks behind this host that are gated too'),
   default_ttl: duration(1, 365 * DAY_S, 'between 1s and 365d')
     .optional()

@@ -11,6 +11,8 @@ export class MemoryFirewall {
   /** While set, the kernel refuses openings. */
   failing = false;
   present = false;
+  /** The kernel refuses to close what holds this one. */
+  stuckAt: string | undefined;
   /** While set, the kernel takes its time with each opening: it waits for this, then does or refuses it. */
   slowness: Promise<void> | undefined;
   /** While set, a gate that is loaded takes the place of the old one only after this. */
@@ -57,7 +59,7 @@ export class MemoryFirewall {
       },
       close: async (openings: readonly Opening[], cut: boolean) => {
         if (this.slowness !== undefined) await this.slowness;
-        this.#refuse(this.stuck && openings.length > 0);
+        this.#refuse((this.stuck && openings.length > 0) || openings.some((opening) => openingKey(opening) === this.stuckAt));
         for (const opening of openings) {
           this.openings.delete(openingKey(opening));
           if (cut) this.cut.push(openingKey(opening));

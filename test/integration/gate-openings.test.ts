@@ -185,6 +185,23 @@ describe('openings', () => {
     await gate.close(others, false);
   });
 
+  for (const version of VERSIONS) {
+    test(`IPv${version}: the middle one of three ends first, and one that is gone already keeps no other from being closed (P23)`, async () => {
+      const of = (text: string, ms: number) => timed(opening('grant', text, 'tcp/22'), ms);
+      const [first, middle, last] = version === 4 ? ['192.0.2.1', '192.0.2.2', '192.0.2.3'] : ['2001:db8::1', '2001:db8::2', '2001:db8::3'];
+      const standing = async () => (await gate.standing()).map((each) => each.opening.address.text).sort();
+      const all = [of(first, 30_000), of(middle, 1_500), of(last, 30_000)];
+      await gate.open(all);
+      assert.deepEqual(await standing(), [first, middle, last]);
+      await until(async () => (await standing()).join() === [first, last].join());
+      await gate.close(
+        all.map((each) => each.opening),
+        false,
+      );
+      assert.deepEqual(await standing(), []);
+    });
+  }
+
   test('an IPv4-mapped address is its IPv4 address (P21)', async () => {
     assert.deepEqual(address('::ffff:10.77.0.2'), address('10.77.0.2'));
     await gate.open([timed(opening('grant', '::ffff:10.77.0.2', 'tcp/22'), 30_000)]);

@@ -115,8 +115,8 @@ describe('the iptables backend', { skip, timeout: 240_000 }, () => {
     await stage.postern.stop();
   });
 
-  test('capture: raw cannot be silent here: exit 2 by check and by run', async () => {
-    config({ capture: 'raw' });
+  test('capture: raw cannot be silent here: who insists on unmatched: drop gets exit 2 by check and by run', async () => {
+    config({ capture: 'raw', unmatched: 'drop' });
     for (const command of ['check', 'run']) {
       const ended = await posternd(command);
       assert.equal(ended.code, 2, ended.stderr);

@@ -54,6 +54,10 @@ describe('systemd units', { skip: hasSystemd ? false : 'systemd-analyze is not i
     assert.deepEqual(settings('postern-gate.service', 'DefaultDependencies'), ['no']);
   });
 
+  it('writes no core dump, which would hold secrets (P38)', () => {
+    for (const unit of ['posternd.service', 'postern-gate.service']) assert.deepEqual(settings(unit, 'LimitCORE'), ['0'], unit);
+  });
+
   it('tells systemd when the gate is up, and is restarted when it hangs or dies (P36)', () => {
     assert.deepEqual(settings('posternd.service', 'Type'), ['notify']);
     assert.equal(settings('posternd.service', 'WatchdogSec').length, 1);

@@ -24,6 +24,8 @@ const NO_SETS = 'sets or rules make no difference to it';
 const COMMANDS = 'about commands and files; what they do to the gate, e2e-admin and e2e-faults show';
 const CAPTURE = 'about the capture; with iptables the same NFLOG rule, and e2e-udp is run once';
 
+const MATRIX = 'run by e2e-iptables-*-matrix.test.ts, as it takes a file for each';
+
 /** The black-box suites (test/integration/e2e-NAME.test.ts): all run for nftables, and for the others unless a reason stands here. */
 export const SUITES: Readonly<Record<string, Partial<Record<Iptables, string>>>> = {
   open: {},
@@ -38,9 +40,12 @@ export const SUITES: Readonly<Record<string, Partial<Record<Iptables, string>>>>
   silence: { 'iptables-legacy': SAME_RULES, 'iptables-without-ipset': NO_SETS },
   hooks: { 'iptables-legacy': SAME_RULES, 'iptables-without-ipset': NO_SETS },
   clients: { 'iptables-nft': COMMANDS, 'iptables-legacy': COMMANDS, 'iptables-without-ipset': COMMANDS },
+  matrix: { 'iptables-nft': MATRIX, 'iptables-legacy': MATRIX, 'iptables-without-ipset': NO_SETS },
+  'one-address': { 'iptables-legacy': SAME_RULES, 'iptables-without-ipset': NO_SETS },
+  secrets: { 'iptables-nft': COMMANDS, 'iptables-legacy': COMMANDS, 'iptables-without-ipset': COMMANDS },
   udp: { 'iptables-legacy': SAME_RULES, 'iptables-without-ipset': NO_SETS },
   raw: {
-    'iptables-nft': `${CAPTURE}; raw is refused where unmatched is drop: iptables-limits`,
+    'iptables-nft': `${CAPTURE}; raw is refused where somebody insists on unmatched: drop: iptables-limits; else e2e-iptables-nft-matrix`,
     'iptables-legacy': CAPTURE,
     'iptables-without-ipset': CAPTURE,
   },

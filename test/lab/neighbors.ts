@@ -1,6 +1,7 @@
 // The other firewalls that a host may have, the real ones, each with folders of its own: the machine's own are never read or written.
 import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { backendName } from './backend.ts';
 import type { Host } from './host.ts';
 import { type Running, type RunOptions, type RunResult, runNow } from './process.ts';
 import { removeScratch, scratchFolder } from './scratch.ts';
@@ -161,7 +162,9 @@ const TOOLS = [
 /** Everything that six tools print, ours too: without counts of packets, dates and what the time leaves of elements. */
 export async function allRules(host: Host): Promise<string> {
   const listings: string[] = [];
-  for (const argv of TOOLS) listings.push(`# ${argv.join(' ')}\n${(await host.exec(argv)).stdout}`);
+  // Where iptables is shown as the old form the programs of the new one are not there, and nft lists what they would.
+  const tools = TOOLS.filter(([program]) => backendName() !== 'iptables-legacy' || !program.endsWith('-nft-save'));
+  for (const argv of tools) listings.push(`# ${argv.join(' ')}\n${(await host.exec(argv)).stdout}`);
   return listings
     .join('\n')
     .replaceAll(/ \[\d+:\d+\]/g, '')
@@ -174,6 +177,7 @@ export async function rulesOfOthers(host: Host, ownTable = 'postern'): Promise<s
     .replace(new RegExp(`^table inet ${ownTable} \\{.*\\n(?:.*\\n)*?\\}\\n`, 'm'), '')
     .replaceAll(/^\tchain POSTERN\S* \{\n(?:\t\t.*\n)*\t\}\n\n?/gm, '')
     .replaceAll(/^.*\bPOSTERN\b.*\n/gm, '')
+    .replaceAll(/\n\n\}/g, '\n}')
     .replaceAll(/^(?::|-A )POSTERN.*\n/gm, '')
     .replaceAll(/^(?:create|add) postern-.*\n/gm, '')
     .replaceAll(/^table ip6? mangle \{\n\tchain PREROUTING \{\n\t\ttype .*\n\t\}\n\n?\}\n/gm, '')

@@ -256,6 +256,20 @@ describe('postern.yaml: what it means', () => {
     assert.deepEqual(lines, ['2:26: warning: eth0 stands at 2:14 already: remove one of them']);
   });
 
+  it('iptables with raw sockets cannot be silent: the knock port answers as any closed one, unless somebody insists', () => {
+    const both = 'protect: [ssh]\nfirewall: iptables\ncapture: raw\n';
+    const { draft, lines } = interpret(both);
+    assert.equal(draft?.unmatched, 'pass');
+    assert.match(lines.join(), /^3:10: warning: with iptables and capture: raw the knock port answers as any closed port does/);
+    assert.deepEqual(interpret(`${both}unmatched: pass`).lines, []);
+    assert.match(
+      interpret(`${both}unmatched: drop`).lines.join(),
+      /^3:10: capture: raw with unmatched: drop needs nftables .*: set capture: nflog/,
+    );
+    for (const other of ['firewall: iptables', 'capture: raw', 'firewall: iptables\ncapture: udp'])
+      assert.equal(interpret(`protect: [ssh]\n${other}`).draft?.unmatched, 'drop');
+  });
+
   it('nothing protected is a warning', () => {
     for (const text of ['port: 5', 'protect:\nport: 5', 'protect: []']) {
       const { draft, lines } = interpret(text);
