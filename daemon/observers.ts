@@ -10,6 +10,7 @@ import { HookRunner } from './hooks/hook-runner.ts';
 import { hookUser } from './hooks/hook-user.ts';
 import type { Logger } from './log.ts';
 import { Histogram } from './metrics/histogram.ts';
+import { Recent } from './recent.ts';
 
 export type Observers = {
   readonly observe: Observer;
@@ -21,6 +22,7 @@ export type Observers = {
   readonly lastReload: () => 'done' | 'refused';
   /** Undefined: the configuration wants none. */
   readonly audit: AuditLog | undefined;
+  readonly recent: Recent;
   /** Tells what was summed up; call it each second. */
   readonly flush: (everything?: boolean) => void;
   /** Call it each minute. */
@@ -35,6 +37,7 @@ export async function startObservers(config: Config, log: Logger): Promise<Obser
   const hooks = new HookRunner({ user: await hookUser(), now: systemClock.monotonic, log });
   const audit = config.audit === undefined ? undefined : new AuditLog(config.audit, systemClock, log);
   const latency = new Histogram();
+  const recent = new Recent();
   let lastReload: 'done' | 'refused' = 'done';
   let isStarted = false;
   return {
@@ -43,6 +46,7 @@ export async function startObservers(config: Config, log: Logger): Promise<Obser
       (decision) => decision.kind === 'granted' && decision.tookMs !== undefined && latency.add(decision.tookMs / 1000),
       tell,
       (decision) => audit?.observe(decision),
+      (decision) => recent.observe(decision, systemClock.wall()),
       (decision) => hooks.observe(decision),
     ]),
     note: contained<DaemonEvent>(log, [
@@ -58,6 +62,7 @@ export async function startObservers(config: Config, log: Logger): Promise<Obser
     latency,
     lastReload: () => lastReload,
     audit,
+    recent,
     flush: tell.flush,
     eachMinute: async () => audit?.tellHead(),
     end: async () => {

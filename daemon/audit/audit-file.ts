@@ -93,6 +93,8 @@ async function openFor(path: string): Promise<Pick<AuditFile, 'handle' | 'ino' |
   const handle = await create(path);
   try {
     const found = await handle.stat();
+    // By a second name root, who may start a daemon by hand, would write to somebody else's file.
+    if (found.nlink > 1) throw new Error('it has a second name (a hard link)');
     if (!found.isFile()) throw new Error('it is not a regular file');
     if (!lockFile(handle.fd)) throw new Error('another process writes it: give this posternd a log.audit of its own');
     const { ino, dev, size } = found;
@@ -109,7 +111,17 @@ async function create(path: string): Promise<FileHandle> {
   try {
     const made = await open(path, flags | O_CREAT | O_EXCL, MODE);
     // The umask of a service takes the group's bit. A file that stood there keeps the mode that somebody gave it.
-    await made.chmod(MODE);
+    try {
+      await made.chmod(MODE);
+      // root works on behalf of the daemon's user: a start by hand must not keep the service from going on.
+      if (process.geteuid?.() === 0) {
+        const { uid, gid } = await stat(dirname(path));
+        await made.chown(uid, gid);
+      }
+    } catch (error) {
+      await made.close();
+      throw error;
+    }
     return made;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

@@ -4,7 +4,7 @@ import { safeText } from '../safe-text.ts';
 import type { Listening } from './listening.ts';
 
 /** Where a daemon writes: the system's places, or beside a configuration that stands elsewhere, so that two instances share nothing. */
-export type WritePlaces = { readonly state: string; readonly control: string };
+export type WritePlaces = { readonly state: string; readonly control: string; readonly audit: string };
 
 /** postern.yaml for a new host. Paths that are relative stand beside the file. */
 export function configText(listening: readonly Listening[], knockPort: number, places: WritePlaces): string {
@@ -52,7 +52,14 @@ rules: rules.d
 # The replay ledger and the live grants; the socket of "posternd status" and its like.
 state: ${places.state}
 control: ${places.control}
-log: { level: info }
+
+# Who asked for what and what came of it, signed and chained: "posternd log". Renamed at max_size, the oldest removed beyond keep; or audit: none.
+log:
+  level: info
+  audit: { file: ${places.audit}, max_size: 64M, keep: 16 }
+
+# Figures for Prometheus, through node_exporter's textfile collector; its folder must be writable by the daemon (docs/metrics.md).
+# metrics: { textfile: /var/lib/prometheus/node-exporter/postern.prom }
 `;
 }
 

@@ -22,8 +22,8 @@ import { type CommonOptions, DEFAULT_CONFIG, type Output } from './options.ts';
 
 const SSH_HOST_KEY = '/etc/ssh/ssh_host_ed25519_key';
 const KNOCK_PORT = 62201;
-const SYSTEM_PLACES = { state: '/var/lib/postern', control: '/run/postern/control.sock' } as const;
-const OWN_PLACES = { state: 'state', control: 'run/control.sock' } as const;
+const SYSTEM_PLACES = { state: '/var/lib/postern', control: '/run/postern/control.sock', audit: '/var/log/postern/audit.jsonl' } as const;
+const OWN_PLACES = { state: 'state', control: 'run/control.sock', audit: 'log/audit.jsonl' } as const;
 
 export type InitOptions = CommonOptions & {
   readonly useSshHostKey: boolean;

@@ -96,7 +96,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
     for (const shortcoming of gate.shortcomings) log.warn(shortcoming);
     for (const limit of backendLimits(firewall.name, setup.book, 'warning')) log.warn(formatProblem(limit));
     const observers = await startObservers(config, log);
-    const { observe, note, counters, audit, hooks } = observers;
+    const { observe, note, counters, audit, recent, hooks } = observers;
     undo.push(() => observers.end());
 
     // A capture that is bound before a single tag is armed: what comes while nobody listens would be spent for nothing.
@@ -140,7 +140,19 @@ export async function runCommand(options: RunOptions): Promise<void> {
     });
     const startedAt = systemClock.monotonic();
     const captureWhy = chosen.sentence;
-    const answer = answering({ postern, firewall, ledger, capture, captureWhy, counters, audit, trial, clock: systemClock, startedAt });
+    const answer = answering({
+      postern,
+      firewall,
+      ledger,
+      capture,
+      captureWhy,
+      counters,
+      audit,
+      recent,
+      trial,
+      clock: systemClock,
+      startedAt,
+    });
     const control = await serveControl(config.control, groupId('postern'), answer);
     undo.push(() => control.close());
 

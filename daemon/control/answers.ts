@@ -9,6 +9,7 @@ import { asCommandError } from '../firewall/as-command-error.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Postern } from '../postern.ts';
+import type { Recent } from '../recent.ts';
 import { grantLine, grantLines } from '../reports.ts';
 import type { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
@@ -24,6 +25,7 @@ export type Answering = {
   readonly captureWhy: string;
   readonly counters: Counters;
   readonly audit: AuditLog | undefined;
+  readonly recent: Recent;
   readonly trial: Trial;
   readonly clock: Clock;
   readonly startedAt: MonotonicMs;
@@ -44,6 +46,8 @@ async function answer(parts: Answering, request: Request): Promise<unknown> {
   switch (request.command) {
     case 'status':
       return status(parts);
+    case 'watch':
+      return watched(parts, request.grants);
     case 'grants':
       return { grants: await liveGrants(parts) };
     case 'grant': {
@@ -101,6 +105,16 @@ async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & 
     rules_loaded_at: new Date(postern.rulesLoadedAtMs()).toISOString(),
     grants,
   };
+}
+
+async function watched(parts: Answering, most: number): Promise<object> {
+  const { grants, ...rest } = await status(parts);
+  const shown: GrantLine[] = [];
+  for (const grant of grants) {
+    if (shown.length === most) break;
+    shown.push(grant);
+  }
+  return { ...rest, grants: shown, grants_total: parts.postern.grants.all().length, recent: parts.recent.lines() };
 }
 
 function auditReport(audit: AuditLog | undefined): StatusReport['audit'] {

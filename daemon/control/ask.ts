@@ -17,8 +17,8 @@ const LONGEST_LINE = 4000;
 export class NotRunning extends CommandError {}
 
 /** Asks and gives back the checked answer; every failure is a CommandError that says what to do. */
-export async function askDaemon<T>(path: string, request: Request, shape: z.ZodType<T>): Promise<T> {
-  const reply = Reply.safeParse(parsed(await exchange(path, request)));
+export async function askDaemon<T>(path: string, request: Request, shape: z.ZodType<T>, signal?: AbortSignal): Promise<T> {
+  const reply = Reply.safeParse(parsed(await exchange(path, request, signal)));
   if (!reply.success) throw new CommandError(1, `the daemon at ${path} is of another version than this command: restart it`);
   if (!reply.data.ok) throw new CommandError(reply.data.exit, reply.data.message);
   const value = shape.safeParse(reply.data.value);
@@ -42,10 +42,12 @@ function shown(text: string): string {
     .join('\n');
 }
 
-function exchange(path: string, request: Request): Promise<string> {
+function exchange(path: string, request: Request, signal: AbortSignal | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path);
     const parts: string[] = [];
+    // Who has stopped asking must not wait for the answer.
+    signal?.addEventListener('abort', () => socket.destroy(), { once: true });
     socket.setEncoding('utf8');
     socket.setTimeout(PATIENCE_MS, () => {
       socket.destroy();

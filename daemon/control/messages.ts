@@ -5,6 +5,8 @@ import { GRANT_KINDS } from '../firewall/firewall.ts';
 /** As many as a knock can ask for. */
 export const MOST_SERVICES = 16;
 export const LONGEST_TEXT = 256;
+/** More than anybody scrolls through. */
+export const MOST_WATCHED = 500;
 const text = z.string().min(1).max(LONGEST_TEXT);
 
 /** The SSH connection that a command runs in: what sshd says of it, and since when it has been there (CLOCK_BOOTTIME). */
@@ -14,6 +16,8 @@ export type Connection = z.infer<typeof Connection>;
 export const Request = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status') }),
   z.strictObject({ command: z.literal('grants') }),
+  /** At most so many grants; for who asks each second. */
+  z.strictObject({ command: z.literal('watch'), grants: z.number().int().min(0).max(MOST_WATCHED) }),
   /** `who` is a client's name or an address; `from` the address of a client. */
   z.strictObject({
     command: z.literal('grant'),
@@ -90,6 +94,20 @@ export const StatusReport = z.object({
   grants: z.array(GrantLine),
 });
 export type StatusReport = z.infer<typeof StatusReport>;
+
+const RecentLine = z.object({
+  time: z.string(),
+  event: z.string(),
+  client: z.string(),
+  address: z.string(),
+  services: z.array(z.string()),
+  why: z.string(),
+});
+export type RecentLine = z.infer<typeof RecentLine>;
+
+/** `recent`: the youngest first. */
+export const WatchReport = StatusReport.extend({ grants_total: z.number(), recent: z.array(RecentLine) });
+export type WatchReport = z.infer<typeof WatchReport>;
 
 export const GrantsReport = z.object({ grants: z.array(GrantLine) });
 export const GrantReport = z.object({ granted: z.array(GrantLine), notes: z.array(z.string()) });

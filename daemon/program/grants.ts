@@ -7,8 +7,17 @@ import { common, type Globals, type Settle } from './definition.ts';
 export function defineGrants(root: Command, globals: Settle): void {
   common(root.command('status'))
     .description("gate, capture, counters (the kernel's too), ledger, and who is in")
-    .addHelpText('after', '\nExamples:\n  sudo posternd status\n  sudo posternd status --json | jq .kernel.junk')
-    .action(async (options: Globals) => {
+    .option('--watch', 'live on the whole screen, each second anew; q ends it')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sudo posternd status\n  sudo posternd status --watch\n  sudo posternd status --json | jq .kernel.junk',
+    )
+    .action(async (options: Globals & { watch?: boolean }) => {
+      if (options.watch === true) {
+        const { watchCommand } = await import('../commands/watch.ts');
+        await watchCommand(globals(options));
+        return;
+      }
       const { statusCommand } = await import('../commands/status.ts');
       await statusCommand(globals(options), processOutput);
     });

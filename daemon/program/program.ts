@@ -15,6 +15,7 @@ Examples:
   sudo posternd init             make /etc/postern
   sudo posternd check            is everything right?
   sudo posternd status           who is in, and what was refused
+  sudo posternd log --since 12h  who knocked last night
   sudo posternd -c /srv/second/postern.yaml status
 
 Exit codes: 0 done, 1 it did not work, 2 wrong usage or configuration, 3 not permitted.`;

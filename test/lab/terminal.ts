@@ -44,6 +44,16 @@ export class Terminal {
     return (await this.#tmux(['capture-pane', '-p'])).replace(/[ ]+$/gm, '').trimEnd();
   }
 
+  /** The same with its colors, as escape sequences. */
+  async colors(): Promise<string> {
+    return this.#tmux(['capture-pane', '-p', '-e']);
+  }
+
+  /** What tmux knows of the window, by its formats. */
+  async format(format: string): Promise<string> {
+    return (await this.#tmux(['display-message', '-p', format])).trim();
+  }
+
   /** Waits until the screen shows `what`, and gives the screen. */
   async shows(what: RegExp, deadlineMs = 15_000): Promise<string> {
     let last = '';
