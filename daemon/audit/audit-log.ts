@@ -32,9 +32,10 @@ export type AuditState = {
 type Loss = { count: number; readonly since: UnixMs; until: UnixMs };
 
 // Tunable
-/** What waits while nothing can be written: some thousand entries. */
-const MOST_WAITING_CHARS = 4 * 1024 * 1024;
-const MOST_BATCH_CHARS = 256 * 1024;
+/** What waits while nothing can be written, or while a hundred thousand grants end at once: ten thousand knocks or more. */
+const MOST_WAITING_CHARS = 16 * 1024 * 1024;
+/** A batch is linked in one go: a millisecond or two, in which a knock waits. */
+const MOST_BATCH_CHARS = 64 * 1024;
 const RETRY_MS = 1000;
 /** What the end of the process waits for a disk that does not answer. */
 const PATIENCE_AT_END_MS = 2000;

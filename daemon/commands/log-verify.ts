@@ -78,7 +78,7 @@ function summary({ lines, signatures, first, last, head, clients, servers }: Ver
   const span = `lines ${first?.n ?? '?'} to ${last?.n ?? '?'}, ${when(first?.time)} to ${when(last?.time)}`;
   const told = [
     `${lines} lines in ${files} ${files === 1 ? 'file' : 'files'} (${span})`,
-    `${signatures} signatures of knocks hold, for server ${[...servers].join(', ') || '-'}`,
+    `${signatures === 1 ? '1 signature of a knock holds' : `${signatures} signatures of knocks hold`}, for server ${[...servers].join(', ') || '-'}`,
   ];
   for (const [fingerprint, names] of clients) told.push(`  by ${fingerprint} (${safeText([...names].join(', '))})`);
   told.push(`head: ${head.hash}`);

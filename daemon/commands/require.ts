@@ -4,12 +4,12 @@ import type { Config } from '../config/config.ts';
 import { hasNetAdmin } from '../netlink/capabilities.ts';
 import { formatProblem, type Problem } from '../problem.ts';
 
-export type Loaded = { readonly config?: Config | undefined; readonly problems: readonly Problem[] };
+export type Loaded = { readonly config?: Config | undefined; readonly problems: readonly Problem[]; readonly notPermitted?: boolean };
 
 export function requireConfig(loaded: Loaded): Config {
   const errors = loaded.problems.filter(({ severity }) => severity === 'error');
   if (loaded.config !== undefined && errors.length === 0) return loaded.config;
-  throw new CommandError(2, errors.map(formatProblem).join('\n') || 'the configuration cannot be read');
+  throw new CommandError(loaded.notPermitted === true ? 3 : 2, errors.map(formatProblem).join('\n') || 'the configuration cannot be read');
 }
 
 /** Before anything is read or opened: a missing capability is the cause of all that would fail after it. */

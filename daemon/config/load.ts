@@ -19,22 +19,27 @@ import { type Path, readYaml, type YamlSource } from './yaml-source.ts';
 // Tunable. A configuration is a page long; whatever is longer is some other file.
 export const MAX_CONFIG_BYTES = 1024 * 1024;
 
-export type LoadedConfig = { readonly config?: Config; readonly problems: readonly Problem[] };
+/** `notPermitted`: nothing is known to be wrong, but this user may not read it. */
+export type LoadedConfig = { readonly config?: Config; readonly problems: readonly Problem[]; readonly notPermitted?: boolean };
 
 /** The configuration, if nothing is wrong with it; warnings do not count as wrong. */
 export async function loadConfig(file: string): Promise<LoadedConfig> {
-  const { draft, problems } = await draftConfig(file);
-  if (draft === undefined || problems.some((problem) => problem.severity === 'error')) return { problems };
+  const { draft, problems, notPermitted = false } = await draftConfig(file);
+  if (draft === undefined || problems.some((problem) => problem.severity === 'error')) return { problems, notPermitted };
   return { config: draft, problems };
 }
 
 /** For `check`: the configuration with defaults in place of what is wrong, so that the rules can be read too. Never to be run with. */
-export async function draftConfig(file: string): Promise<{ readonly draft?: Config; readonly problems: readonly Problem[] }> {
+export async function draftConfig(
+  file: string,
+): Promise<{ readonly draft?: Config; readonly problems: readonly Problem[]; readonly notPermitted?: boolean }> {
   const absolute = resolve(file);
   const read = await readTrustedFile(absolute, 'config', MAX_CONFIG_BYTES);
   if (!read.ok) {
-    const cure = read.code === 'ENOENT' ? 'run "posternd init", or name the file with -c' : read.cure;
-    return { problems: [problemAt(undefined, `configuration: ${read.why}`, cure)] };
+    const notPermitted = read.code === 'EACCES' || read.code === 'EPERM';
+    const otherwise = notPermitted ? 'use sudo, or join the group that owns it ("postern")' : read.cure;
+    const cure = read.code === 'ENOENT' ? 'run "posternd init", or name the file with -c' : otherwise;
+    return { problems: [problemAt(undefined, `configuration: ${read.why}`, cure)], notPermitted };
   }
   return interpretConfig(readYaml(absolute, read.bytes), absolute, await systemServiceNames());
 }

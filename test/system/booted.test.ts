@@ -161,6 +161,24 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
     assert.equal(await isOpen(), true);
   });
 
+  it('keeps the audit log, which members of the group postern can read and verify, and nobody else', async () => {
+    assert.equal(
+      await stdout('stat', '-c', '%U:%G %a', '/var/log/postern', '/var/log/postern/audit.jsonl'),
+      'postern:postern 750\npostern:postern 640',
+    );
+    await waitFor(async () => (await stdout('posternd', 'log')).includes('alice from'), { what: 'the entry' });
+    const member = ['setpriv', '--reuid=nobody', '--regid=postern', '--clear-groups'];
+    const verified = await machine.exec([...member, 'posternd', 'log', 'verify'], { mayFail: true });
+    assert.equal(verified.code, 0, verified.stdout + verified.stderr);
+    assert.match(verified.stdout, /1 signature of a knock holds, for server SHA256:.*\n.*\(alice\)\n.*\ncompared with the running daemon/);
+    const stranger = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups'];
+    for (const command of [['status'], ['log'], ['log', 'verify']]) {
+      const { code, stderr } = await machine.exec([...stranger, 'posternd', ...command], { mayFail: true });
+      assert.equal(code, 3, stderr);
+      assert.match(stderr, /join the group that owns it \("postern"\)/);
+    }
+  });
+
   it('runs the hook in the same sandbox, without a capability (docs/hooks.md)', async () => {
     const look = async () => stdout('journalctl', '-t', 'look', '-o', 'cat', '--no-pager');
     await waitFor(async () => (await look()).includes('done: '), { what: 'the hook', deadlineMs: 10_000 });
