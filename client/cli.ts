@@ -34,6 +34,12 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       const { proxyCommand } = await import('./proxy-command.ts');
       return await proxyCommand(line, world);
     }
+    case 'doctor': {
+      if (command.length > 0) throw usageError(['knock doctor takes no command after --']);
+      const options = checkOptions(line.host, line.services, [], line.raw);
+      const { doctor } = await import('./doctor.ts');
+      return await doctor(options, world);
+    }
     case 'knock': {
       refuseLater(line.host);
       if (line.action === 'close' && command.length > 0) throw usageError(['knock close takes no command after --']);

@@ -75,9 +75,14 @@ export function explainUnsent(reports: readonly AddressReport[], about: Circumst
   if (first === undefined) return new CommandError(1, 'not-sent', `no knock was sent to ${quote(about.host)}`);
   return new CommandError(
     1,
-    first.stopped.kind === 'system' ? 'no-route' : first.stopped.kind,
+    first.stopped.kind === 'system' ? systemWord(first.stopped.code) : first.stopped.kind,
     stopText(first.stopped, first.address.text, about),
   );
+}
+
+/** For scripts: what kind of trouble of this machine it is. */
+function systemWord(code: string): string {
+  return code === 'EPERM' || code === 'EACCES' ? 'blocked-here' : 'no-route';
 }
 
 function stopText(stopped: Stopped, target: string, about: Circumstances): string {

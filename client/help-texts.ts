@@ -61,6 +61,23 @@ Examples:
 Errors are one line on standard error (with -v, all that may be wrong). Exit codes: 0 both sides have finished; 1 no
 connection, or it broke; 2 wrong usage or configuration; 3 not permitted; 130 interrupted.`;
 
+export const DOCTOR_HELP = `
+Goes along the chain from this machine's files to the open door, and says of each link whether it holds, and what to do:
+configuration, name lookup, your key, server key, clock, route, the port before the knock (open: not protected!), knock, door.
+It knocks once all before that holds; what it opens closes when the grant ends. It asks nobody but HOST, and whom you name.
+
+Examples:
+  knock doctor web1
+  knock doctor web1 tcp/8443
+  knock doctor web1 --time sntp:192.0.2.123       and compare the clock with that server's
+  knock doctor web1 --source stun:192.0.2.7       and bind the knock to the address outside the NAT
+  knock doctor web1 --json | jq -r .verdict.says
+
+With --json, one object: ok, host, findings [{link, state, code, address, says, cures}], verdict {ok, link, code, says};
+  link: configuration, name, client-key, server-key, clock, route, before, knock, door; state: ok, unsure, failed, skipped.
+
+Exit codes: 0 nothing fails; 1 a link fails; 2 wrong usage.`;
+
 export const KEYGEN_HELP = `
 Writes FILE (readable by you alone) and FILE.pub, and prints the public line for the server's administrator.
 Asks for a passphrase on the terminal, or takes it from the file that KNOCK_PASSPHRASE_FILE names. Never overwrites.

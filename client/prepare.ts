@@ -25,7 +25,7 @@ import { type Clock, correctionMs, type TimeSource } from './time-source.ts';
 import type { World } from './world.ts';
 
 // Fixed by cli.md.
-const DEFAULT_KNOCK_PORT = 62201;
+export const DEFAULT_KNOCK_PORT = 62201;
 
 export type Prepared = {
   readonly plan: KnockPlan;

@@ -2,7 +2,7 @@
 import { Argument, Command, CommanderError } from 'commander';
 import { SHELLS, type Shell } from '../shell/completion-script.ts';
 import { usageError } from './command-error.ts';
-import { CLOSE_HELP, COMPLETION_HELP, KEYGEN_HELP, OPEN_HELP, PROXY_HELP } from './help-texts.ts';
+import { CLOSE_HELP, COMPLETION_HELP, DOCTOR_HELP, KEYGEN_HELP, OPEN_HELP, PROXY_HELP } from './help-texts.ts';
 import type { KeygenOptions } from './keygen.ts';
 import { flagsFor, KNOCK_FLAGS, type Verb } from './knock-flags.ts';
 import type { RawOptions } from './options.ts';
@@ -15,6 +15,7 @@ export type Line =
   | KnockLine
   | ProxyLine
   | { readonly kind: 'keygen'; readonly options: KeygenOptions }
+  | { readonly kind: 'doctor'; readonly host: string; readonly services: readonly string[]; readonly raw: RawOptions }
   | { readonly kind: 'completion'; readonly shell: Shell }
   /** Help or version: printed already. */
   | { readonly kind: 'printed'; readonly exitCode: 0 | 2 };
@@ -79,6 +80,17 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
     .addHelpText('after', PROXY_HELP);
   addFlags(proxy, 'proxy');
   proxy.action((host: string, port: string) => found({ kind: 'proxy', host, port, raw: bothOptions(root, proxy, 'proxy') }));
+  const doctor = root
+    .command('doctor')
+    .usage('[options] HOST [SERVICE...]')
+    .description('say which link of the chain fails, and what to do')
+    .argument('<HOST>', 'a name, an address or a profile')
+    .argument('[SERVICE...]', 'what to open')
+    .addHelpText('after', DOCTOR_HELP);
+  addFlags(doctor, 'doctor');
+  doctor.action((host: string, services: string[]) => {
+    found({ kind: 'doctor', host, services, raw: bothOptions(root, doctor, 'doctor') });
+  });
   root
     .command('keygen')
     .description('make a key to knock with')

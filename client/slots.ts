@@ -48,6 +48,16 @@ export class SlotDrawer {
     return { kind: 'exhausted' };
   }
 
+  /** When this machine last knocked there, as far as marks go back; undefined when it has not, or nothing was remembered. */
+  lastUsedMs(): number | undefined {
+    try {
+      const times = readdirSync(this.#dir).map((name) => statSync(join(this.#dir, name)).mtimeMs);
+      return times.length === 0 ? undefined : Math.max(...times);
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Removes marks that can no longer matter. After the knock, never before: it costs time. */
   prune(nowMs: number): void {
     if (this.#memoryOnly) return;

@@ -17,7 +17,7 @@ import { secretFromSeed } from '../protocol/identity.ts';
 import { formatPrivateKey, formatPublicLine } from '../protocol/openssh.ts';
 
 const CLIENT = fileURLToPath(new URL('../client', import.meta.url));
-const APART = ['ask-stun', 'ask-time', 'completing', 'host-clock', 'profile', 'program'];
+const APART = ['ask-stun', 'ask-time', 'completing', 'doctor', 'host-clock', 'profile', 'program'];
 
 /** These stay files of their own. `import()` of them becomes a `require` in its place. */
 const apart: Plugin = {

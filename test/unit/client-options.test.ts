@@ -169,7 +169,6 @@ describe('the command line', () => {
     { argv: ['proxy', 'web1', '22', '--', 'ls'], says: /^knock proxy takes no command/ },
     { argv: ['--once', 'close', 'web1'], says: /^--once does not go with knock close/ },
     { argv: ['hold', 'web1'], says: /"knock hold" is not in this version/ },
-    { argv: ['doctor', 'web1'], says: /not in this version/ },
     { argv: ['add', 'postern1:x'], says: /not in this version/ },
     { argv: ['profiles'], says: /not in this version/ },
     { argv: ['web1', '--time', 'x'], says: /^--time: not a clock: "x" \(write system, https:\/\/HOST or sntp:SERVER\)$/ },
