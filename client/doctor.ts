@@ -23,7 +23,7 @@ export async function doctor(options: KnockOptions, world: World): Promise<numbe
   const findings: Finding[] = [];
   const tell = (finding: Finding) => {
     findings.push(finding);
-    if (!json) world.out(formatFinding(finding, world.color));
+    if (!json) world.out(formatFinding(finding, world.colorOut));
   };
   const openedAfterMs = await examine(options, world, tell);
   const verdict = judge(findings, openedAfterMs);

@@ -5,17 +5,20 @@ import { usageError } from './command-error.ts';
 import { quote } from './quote.ts';
 import { SENSELESS, type SourceMode } from './source.ts';
 
-export type OwnAddress = { readonly name: string; readonly address: IpAddress };
+type OwnAddress = { readonly name: string; readonly address: IpAddress };
 
 /**
  * At most one address for each family; none where the system chooses. An address that `--source` names is sent from if it is this machine's.
  * An interface stands for its address: the system's routes then decide by that, as no program without native code can name the device.
  */
-export function localAddresses(via: string | undefined, source: SourceMode, own = ownAddresses()): readonly IpAddress[] {
+export function localAddresses(via: string | undefined, source: SourceMode): readonly IpAddress[] {
   if (via === undefined) {
-    const named = source.kind === 'address' ? own.find(({ address }) => address.text === source.address.text) : undefined;
+    // Most knocks name nothing, and asking costs milliseconds.
+    if (source.kind !== 'address') return [];
+    const named = ownAddresses().find(({ address }) => address.text === source.address.text);
     return named === undefined ? [] : [named.address];
   }
+  const own = ownAddresses();
   const literal = parseAddress(via);
   if (literal.ok) {
     const found = own.find(({ address }) => address.text === literal.value.text);

@@ -20,6 +20,7 @@ const world: World = {
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
   color: process.stderr.isTTY === true && (process.env['NO_COLOR'] ?? '') === '',
+  colorOut: process.stdout.isTTY === true && (process.env['NO_COLOR'] ?? '') === '',
 };
 
 // A reader that has seen enough (`knock … | head -1`) is no error.

@@ -21,7 +21,7 @@ import { SlotDrawer } from './slots.ts';
 import type { SettledMode } from './source.ts';
 import { findSshHost, type SshHost } from './ssh-host.ts';
 import { reachable, settleMode } from './targets.ts';
-import { type Clock, correctionMs, type TimeSource } from './time-source.ts';
+import { type Clock, correctionMs, offsetText, type TimeSource } from './time-source.ts';
 import type { World } from './world.ts';
 
 // Fixed by cli.md.
@@ -63,6 +63,8 @@ export async function prepareKnock(
   const resolved = reachable(await lookup(), source, from);
   remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
   const clock: Clock = (await asking?.()) ?? { kind: 'system' };
+  if (clock.kind !== 'system')
+    remark(clock.kind === 'unknown' ? clock.why : `this machine's clock is ${offsetText(clock.offsetMs)} ${clock.source}`);
   return assembleKnock({ kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved, time, clock }, world, remark);
 }
 

@@ -14,4 +14,6 @@ export type World = {
   readonly err: (text: string) => void;
   /** Whether remarks may be colored: stderr is a terminal and NO_COLOR is not set. */
   readonly color: boolean;
+  /** The same for results and stdout. */
+  readonly colorOut: boolean;
 };

@@ -137,7 +137,7 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
     const bad = await dora.knock(['doctor', 'server4', 'tcp/7777'], { mayFail: true });
     assert.match(
       bad.stdout,
-      /^failed {3}before the knock {2}tcp\/7777 on [\d.]+ is open without a knock: NOT PROTECTED.*\n {26}- on the server: posternd ports says/m,
+      /^failed {3}before the knock {2}tcp\/7777 on [\d.]+ is open without a knock: NOT PROTECTED.*\n {27}- on the server: posternd ports says/m,
     );
     const good = await dora.knock(['doctor', 'server4', REQUEST]);
     assert.match(good.stdout, /^ok {7}configuration {5}profile "server4" in "/);
@@ -200,8 +200,22 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
       assert.deepEqual(found(await examine(['server4'], { code: 1 }), 'client-key'), ['failed identity-refused']);
     });
 
+    test('a passphrase that is wrong, and a pre-shared key that is none', async () => {
+      const file = join(dora.home, '.ssh', 'id_ed25519');
+      const text = readFileSync(configFile(), 'utf8');
+      writeFileSync(join(dora.home, 'bad.psk'), 'short\n', { mode: 0o600 });
+      writeFileSync(configFile(), text.replace('"slots":64', '"slots":64,"psk_file":"~/bad.psk"'));
+      const psk = await examine(['server4'], { code: 1 });
+      assert.deepEqual([found(psk, 'client-key'), psk.verdict.link], [['failed psk-refused'], 'client-key']);
+      await stage.client.exec(['ssh-keygen', '-p', '-q', '-P', '', '-N', 'secret', '-f', file]);
+      writeFileSync(join(dora.home, 'passphrase'), 'wrong\n', { mode: 0o600 });
+      const wrong = await examine(['server4'], { code: 1, env: { KNOCK_PASSPHRASE_FILE: join(dora.home, 'passphrase') } });
+      assert.deepEqual(found(wrong, 'client-key'), ['failed wrong-passphrase']);
+    });
+
     test('a server key that nobody knows, that is one of two, that is revoked', async () => {
       const address = stage.server.ipv4();
+      writeFileSync(configFile(), 'profiles:\n');
       const key = stage.postern.publicLine.split(' ').slice(0, 2).join(' ');
       for (const [text, code] of [
         ['', 'server-key-unknown'],
@@ -222,6 +236,7 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
     });
 
     test('the key in known_hosts is sshd’s and posternd has its own: the door stays shut, and that is among the cures', async () => {
+      writeFileSync(configFile(), 'profiles:\n');
       writeFileSync(knownHosts(), `${stage.server.ipv4()} ${otherKey()}\n`);
       const report = await examine([stage.server.ipv4(), REQUEST], { code: 1 });
       assert.deepEqual([found(report, 'server-key'), found(report, 'door')], [['ok known-hosts'], ['failed not-open']]);
@@ -322,6 +337,22 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
       await serve(stage.stranger, [ANSWERER, 'silent', '3478']);
       const report = await examine(['server4', REQUEST, '--source', `stun:${stage.stranger.ipv4()}`], { code: 1 });
       assert.deepEqual(found(report, 'knock'), ['failed source']);
+    });
+
+    test('all knocks of this minute are used', async () => {
+      writeFileSync(configFile(), readFileSync(configFile(), 'utf8').replaceAll('"slots":64', '"slots":1'));
+      const minute = () => Math.floor(Date.now() / 60_000);
+      for (;;) {
+        const before = minute();
+        await dora.knock(['server4', `udp/${UDP_PORT}`], { mayFail: true });
+        const result = await dora.knock(['doctor', 'server4', REQUEST, '--json', '--timeout', '1s'], { mayFail: true });
+        // Over the edge of a minute there is a slot again.
+        if (minute() !== before) continue;
+        const report = JSON.parse(result.stdout) as Report;
+        assert.deepEqual([result.code, found(report, 'knock'), found(report, 'door')], [1, ['failed no-slot'], ['skipped not-sent']]);
+        assert.match(finding(report, 'knock').says, /^all knocks of this minute from this key to "server4" are used: try again in \d+ s$/);
+        return;
+      }
     });
 
     test('bound behind a NAT: the door stays shut, and that is among the cures', async () => {

@@ -106,6 +106,7 @@ describe('the configuration of ssh', { skip, timeout: 60_000 }, () => {
       out: () => undefined,
       err: () => undefined,
       color: false,
+      colorOut: false,
     });
   }
 

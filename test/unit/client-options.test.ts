@@ -140,6 +140,7 @@ describe('the command line', () => {
         err += text;
       },
       color: false,
+      colorOut: false,
     };
     try {
       return { code: await runCli(argv, world), out, err };
