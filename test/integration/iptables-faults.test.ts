@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Firewall } from '../../daemon/firewall/firewall.ts';
 import { openIptables } from '../../daemon/firewall/iptables/iptables.ts';
+import { missingModules } from '../../daemon/firewall/iptables/probing.ts';
 import { backendName, isNftables, useBackend } from '../lab/backend.ts';
 import { type FaultyTools, faultyTools } from '../lab/faulty-tools.ts';
 import { openGate } from './gate-backend.ts';
@@ -34,6 +35,11 @@ describe(`faults beneath the gate in ${backendName()}`, () => {
     } catch {
       return false;
     }
+  };
+  const openAndRelease = async () => {
+    const own = await openIptables({ table: 'plain', runtimeFolder: '/tmp' });
+    await own.release();
+    return own.tools;
   };
   const rules = () => command('iptables-save', '-t', 'mangle');
 
@@ -128,11 +134,41 @@ describe(`faults beneath the gate in ${backendName()}`, () => {
     assert.equal(await gate.intact(), true);
   });
 
+  test('a kernel that lacks a module: refused with its name where the gate needs it, else said and done without', async () => {
+    const { families } = await openAndRelease();
+    const [ipv4] = families;
+    assert.ok(ipv4);
+    // By the kernel itself: there is no such object, whether it has the module or not.
+    const parts = [
+      ['xt_nfacct', '-m nfacct --nfacct-name nobody-made-this'],
+      ['xt_length', '-m length --length 1:2'],
+    ] as const;
+    assert.deepEqual(await missingModules(ipv4, parts), ['xt_nfacct']);
+    tools.refuse('connlabel');
+    await assert.rejects(openAndRelease(), {
+      code: 'UNUSABLE',
+      message: 'could not use the iptables backend: this kernel lacks xt_connlabel for IPv4',
+      cure: 'load them ("modprobe xt_connlabel"), or use a kernel that has them',
+    });
+    tools.refuse('match-set');
+    const noSets = await openAndRelease();
+    assert.equal(noSets.backing, 'rules');
+    assert.match(noSets.shortcomings.join('\n'), /^without ipset \(.*line 4 failed\) grants are rules that end by the wall clock$/);
+    tools.refuse('datestop');
+    const noTime = await openAndRelease();
+    assert.equal(noTime.backing, 'sets');
+    assert.match(
+      noTime.shortcomings.join('\n'),
+      /cannot match the time .*: after kill -9 grants for a source port stand until the next start/,
+    );
+    assert.doesNotMatch(rules() + command('ipset', 'list', '-n'), /trial/i);
+  });
+
   test('neither sets nor the time can be matched: it says so; rules go on time, and at the next start what a kill left', async () => {
     await gate.remove();
     const open = async () => {
       // What is tried before the gate goes up.
-      tools.fail('*-restore');
+      tools.refuse('match-set|datestop');
       const own = await openIptables({ table: 'plain', runtimeFolder: '/tmp' });
       tools.heal();
       assert.match(

@@ -10,13 +10,16 @@ const MULTI = '/usr/sbin/xtables-nft-multi';
 export type FaultyTools = {
   /** Runs of programs with such a name (a shell pattern: `ip6tables-restore`, `*-save`) fail from now on. */
   readonly fail: (pattern: string, times?: number) => void;
+  /** Texts for *-restore that match this regular expression are refused, as by a kernel that lacks the module. */
+  readonly refuse: (pattern: string) => void;
   readonly heal: () => void;
 };
 
 /** In front of the multi-call program that iptables leads to here, whichever that is. */
 export function faultyTools(): FaultyTools {
   const folder = mkdtempSync(join(tmpdir(), 'postern-faulty-'));
-  const [real, order, count, script] = ['real', 'order', 'count', 'script'].map((name) => join(folder, name)) as [
+  const [real, order, count, lacking, script] = ['real', 'order', 'count', 'lacking', 'script'].map((name) => join(folder, name)) as [
+    string,
     string,
     string,
     string,
@@ -36,6 +39,15 @@ if [ -e ${order} ]; then
     exit 4
   fi
 fi
+if [ -e ${lacking} ] && [[ $name == *-restore ]]; then
+  text=$(cat; echo .)
+  pattern=$(cat ${lacking})
+  if [[ $text =~ $pattern ]]; then
+    echo "iptables-restore: line 4 failed" >&2
+    exit 1
+  fi
+  exec -a "$name" ${real} "$@" < <(printf '%s' "\${text%.}")
+fi
 exec -a "$name" ${real} "$@"
 `,
     { mode: 0o755 },
@@ -46,6 +58,9 @@ exec -a "$name" ${real} "$@"
       writeFileSync(count, `${times}\n`);
       writeFileSync(order, pattern);
     },
-    heal: () => rmSync(order, { force: true }),
+    refuse: (pattern) => writeFileSync(lacking, pattern),
+    heal: () => {
+      for (const file of [order, lacking]) rmSync(file, { force: true });
+    },
   };
 }

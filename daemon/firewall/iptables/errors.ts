@@ -15,6 +15,10 @@ const MEANINGS: readonly (readonly [RegExp, Meaning])[] = [
   [/you must be root|Permission denied|Operation not permitted|Can't open socket to ipset/i, RIGHTS],
   [/Hash is full/, { code: 'SET_FULL', text: 'a set of the gate is full', cure: 'revoke grants, or wait until some have ended' }],
   [
+    /in use by a kernel component/,
+    { code: 'SET_IN_USE', text: 'a set is in use by rules', cure: 'look which: "iptables-save | grep match-set"' },
+  ],
+  [
     /holding the xtables lock/,
     { code: 'LOCKED', text: 'another iptables holds the lock', cure: 'look who does: "fuser /run/xtables.lock"' },
   ],
@@ -43,6 +47,16 @@ export function notLoaded({ stderr, code }: Finished, program: string, doing: st
   const unknown: Meaning = { code: 'REFUSED', text: `${program} refused`, cure: 'see the kernel log (`dmesg`)' };
   const meaning = MEANINGS.find(([pattern]) => pattern.test(stderr))?.[1] ?? unknown;
   return new FirewallError(meaning.code, `could not ${doing}: ${meaning.text} (${program}: ${first})`, meaning.cure);
+}
+
+/** Why rules that were tried are not taken. Throws FirewallError where that says nothing about the kernel. */
+export function whyRefused(finished: Finished, program: string): string {
+  const { stderr } = finished;
+  if (/Can't open socket to ipset/.test(stderr)) return 'CAP_NET_RAW is missing, which iptables needs to ask for sets: see docs/install.md';
+  const error = notLoaded(finished, program, 'use the iptables backend');
+  if (error.code === 'LOCKED' || error.code === 'NO_PERMISSION') throw error;
+  const said = stderr.split('\n').filter((line) => line.trim() !== '' && !/^(?:#? ?Warning|Try `|Error occurred)/.test(line));
+  return said.join(' ').slice(0, 200) || 'it is refused';
 }
 
 /** iptables-save shows nothing of a table that holds rules of nft's own kind, and ours in it could not be found again. */

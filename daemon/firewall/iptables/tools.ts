@@ -4,18 +4,23 @@ import { join } from 'node:path';
 import type { Family } from '../../../protocol/address.ts';
 import { type Finished, run } from '../../spawn.ts';
 import { FirewallError } from '../firewall.ts';
-import { notLoaded, notRun, unreadable } from './errors.ts';
+import { notLoaded, notRun, unreadable, whyRefused } from './errors.ts';
 import { type Ipv6OfHost, ipv6OfHost } from './ipv6-of-host.ts';
+import { absent, removeEmpty } from './leftovers.ts';
 import type { Names } from './names.ts';
+import { lacksSets, lacksTime, requireModules } from './probing.ts';
 import type { Backing } from './ruleset.ts';
 import { readSaved, type SavedTable } from './saved.ts';
-import { createLines, setNames } from './sets.ts';
+import { createLines } from './sets.ts';
 
 const DEFAULT_LOCK = '/run/xtables.lock';
 // Tunable
 const TIME_LIMIT_MS = 30_000;
 /** How long to wait while another iptables holds the lock. */
 const LOCK_WAIT_S = '10';
+
+/** What the form for nf_tables may make on its way. */
+const MANGLE_PLACES = ['mangle', ...['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'].map((hook) => `mangle/${hook}`)];
 
 export type Variant = 'nf_tables' | 'legacy';
 
@@ -26,6 +31,8 @@ export type FamilyTools = {
   readonly read: (table: string) => Promise<SavedTable>;
   /** Loads what iptables-restore --noflush takes. `doing` completes "could not …". Throws FirewallError. */
   readonly load: (text: string, doing: string) => Promise<void>;
+  /** Undefined when the kernel takes rules like these, else why not. Nothing of it is left. Throws FirewallError when that cannot be found out. */
+  readonly attempt: (rules: readonly string[]) => Promise<string | undefined>;
 };
 
 export type Tools = {
@@ -73,6 +80,7 @@ export async function findTools({ names, runtimeFolder, capacity, flavor }: Tool
     const tools = familyTools(family, program, version.includes('nf_tables') ? 'nf_tables' : 'legacy', call);
     // Whether the table can be had at all, and by us.
     await tools.read('mangle');
+    if (flavor === undefined) await requireModules(tools);
     versions.push(version);
     families.push(tools);
   };
@@ -84,8 +92,8 @@ export async function findTools({ names, runtimeFolder, capacity, flavor }: Tool
     if (finished.code !== 0) throw notLoaded(finished, 'ipset', doing);
   };
   // The sets belong to the gate that took the place of that one.
-  const noSets = flavor === undefined ? await lacksSets(names, families, changeSets, call) : 'not asked';
-  const noTime = flavor === undefined ? await lacksTime(families, call) : 'not asked';
+  const noSets = flavor === undefined ? await lacksSets(families, changeSets) : 'not asked';
+  const noTime = flavor === undefined ? await lacksTime(families) : 'not asked';
   return {
     families,
     lacksIpv6: () => families.length === 1 && ipv6OfHost() === 'on',
@@ -179,51 +187,17 @@ function familyTools(family: Family, program: string, variant: Variant, call: Ca
       const finished = await ended(call(argv, text), `${program}-restore`, doing);
       if (finished.code !== 0) throw notLoaded(finished, `${program}-restore`, doing);
     },
+    attempt: async (rules) => {
+      const chain = `TRIAL-${process.pid}`;
+      const lines = ['*mangle', `:${chain} - [0:0]`, ...rules.map((rule) => `-A ${chain} ${rule}`), 'COMMIT'];
+      const argv = [`${program}-restore`, '--noflush', '--wait', LOCK_WAIT_S];
+      const made = variant === 'legacy' ? [] : await absent(family, MANGLE_PLACES);
+      const text = [...lines, '*mangle', `-F ${chain}`, `-X ${chain}`, 'COMMIT', ''].join('\n');
+      const finished = await ended(call(argv, text), `${program}-restore`, 'use the iptables backend');
+      if (made.length > 0) await removeEmpty(family, made);
+      return finished.code === 0 ? undefined : whyRefused(finished, `${program}-restore`);
+    },
   };
-}
-
-/** Undefined: sets can be made, and rules can match them. What is tried is gone when this returns. */
-async function lacksSets(
-  names: Names,
-  families: readonly FamilyTools[],
-  changeSets: Tools['changeSets'],
-  call: Call,
-): Promise<string | undefined> {
-  const trial: Names = { ...names, set: (kind, family) => `${names.set(kind, family)}-t` };
-  const kinds = families.map(({ family }) => family);
-  try {
-    await changeSets(createLines(trial, kinds, 1024), 'make sets');
-    for (const { family } of families) {
-      const why = await refusal(family, `-m set --match-set ${trial.set('grant', family)} src,dst -j RETURN`, call);
-      if (why !== undefined) return why;
-    }
-    return undefined;
-  } catch (error) {
-    if (error instanceof FirewallError) return error.message;
-    throw error;
-  } finally {
-    const left = setNames(trial).map((name) => `destroy ${name}\n`);
-    await call(['ipset', '-'], left.join('')).catch(() => undefined);
-  }
-}
-
-async function lacksTime(families: readonly FamilyTools[], call: Call): Promise<string | undefined> {
-  for (const { family } of families) {
-    const why = await refusal(family, '-m time --datestop 2037-01-01T00:00:00 -j RETURN', call);
-    if (why !== undefined) return why;
-  }
-  return undefined;
-}
-
-/** Why a rule would not be taken; it is not loaded. */
-async function refusal(family: Family, rule: string, call: Call): Promise<string | undefined> {
-  const program = family === 4 ? 'iptables-restore' : 'ip6tables-restore';
-  const { code, stderr } = await call(
-    [program, '--noflush', '--test', '--wait', LOCK_WAIT_S],
-    `*mangle\n:TRIAL - [0:0]\n-A TRIAL ${rule}\nCOMMIT\n`,
-  );
-  if (/Can't open socket to ipset/.test(stderr)) return 'CAP_NET_RAW is missing, which iptables needs to ask for sets: see docs/install.md';
-  return code === 0 ? undefined : (stderr.split('\n').find((line) => !line.startsWith('Warning')) ?? 'it is refused').slice(0, 200);
 }
 
 function shortcomings(noSets: string | undefined, noTime: string | undefined): readonly string[] {
