@@ -190,6 +190,55 @@ describe('the chain goes on', () => {
   });
 });
 
+const noLogrotate = spawnSync('logrotate', ['--version']).status === 0 ? false : 'logrotate is not installed';
+
+describe('with the real logrotate', { skip: noLogrotate }, () => {
+  /** Turns the files over, as cron would. */
+  const rotate = (ground: Ground, ...more: readonly string[]): void => {
+    const config = join(ground.folder, 'logrotate.conf');
+    writeFileSync(config, `${ground.file} {\n  su root root\n  rotate 5\n  ${more.join('\n  ')}\n}\n`, { mode: 0o600 });
+    const { status, stderr } = spawnSync('logrotate', ['-f', '-s', join(ground.folder, 'logrotate.state'), config], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+  };
+
+  const table: readonly (readonly [string, readonly string[], readonly string[]])[] = [
+    ['create', ['create 0640'], ['audit.jsonl', 'audit.jsonl.1', 'audit.jsonl.2', 'audit.jsonl.3']],
+    ['nocreate and compress', ['nocreate', 'compress'], ['audit.jsonl', 'audit.jsonl.1.gz', 'audit.jsonl.2.gz', 'audit.jsonl.3.gz']],
+    ['delaycompress', ['compress', 'delaycompress'], ['audit.jsonl', 'audit.jsonl.1', 'audit.jsonl.2.gz', 'audit.jsonl.3.gz']],
+    ['extension', ['extension .jsonl', 'dateext', 'dateformat -%Y%m%d%H-%s'], []],
+  ];
+  for (const [text, directives, names] of table) {
+    test(`${text}: nobody is told, and no line is lost`, { skip: process.getuid?.() !== 0 && 'needs root' }, async (context) => {
+      const ground = new Ground(context);
+      const log = ground.log();
+      for (const client of ['a', 'b', 'c']) {
+        await write(log, client);
+        rotate(ground, ...directives);
+        // Names with a date of the same second would collide.
+        if (names.length === 0) await waitFor(() => Math.floor(Date.now() / 1000) !== Math.floor(statSync(ground.folder).ctimeMs / 1000));
+      }
+      await write(log, 'd');
+      const parts = await listParts(ground.file);
+      assert.equal(parts.length, 4, parts.map(({ path }) => path).join());
+      if (names.length > 0) assert.deepEqual(parts.map(({ path }) => path.slice(ground.folder.length + 1)).sort(), names);
+      assert.deepEqual(await ground.findings(), []);
+      assert.equal((await ground.verified()).lines, 8);
+    });
+  }
+
+  test('copytruncate: named in the journal; what was written before is in the copy', {
+    skip: process.getuid?.() !== 0 && 'needs root',
+  }, async (context) => {
+    const ground = new Ground(context);
+    const log = ground.log();
+    await write(log, 'a');
+    rotate(ground, 'copytruncate');
+    await write(log, 'b');
+    assert.match(ground.journal.map(({ message }) => message).join('\n'), /somebody cut .* remove "copytruncate"/);
+    assert.deepEqual(await ground.findings(), []);
+  });
+});
+
 describe('what cannot be written never holds anybody up, and is never silent', () => {
   const obstacles: readonly (readonly [string, (ground: Ground) => void, RegExp])[] = [
     ['a FIFO that nobody reads', ({ file }) => assert.equal(spawnSync('mkfifo', [file]).status, 0), /not a regular file/],
