@@ -41,6 +41,7 @@ export async function logVerifyCommand(options: LogVerifyOptions, output: Output
     for (const { severity, at, message } of verified.findings)
       (severity === 'broken' ? output.err : output.out)(`${at}${at === '' ? '' : ': '}${severity === 'note' ? 'note: ' : ''}${message}`);
     for (const line of summary(verified, files.length, vouched)) output.out(line);
+    if (broken === 0 && verified.lines > 0) output.out('no line was changed, removed, moved or put in');
   }
   if (broken > 0) throw new CommandError(1, `the audit log is NOT as it was written: ${broken} ${broken === 1 ? 'finding' : 'findings'}`);
   if (verified.lines === 0) throw new CommandError(1, 'there is no line of an audit log in there');
@@ -78,7 +79,9 @@ function summary({ lines, signatures, first, last, head, clients, servers }: Ver
   const span = `lines ${first?.n ?? '?'} to ${last?.n ?? '?'}, ${when(first?.time)} to ${when(last?.time)}`;
   const told = [
     `${lines} lines in ${files} ${files === 1 ? 'file' : 'files'} (${span})`,
-    `${signatures === 1 ? '1 signature of a knock holds' : `${signatures} signatures of knocks hold`}, for server ${[...servers].join(', ') || '-'}`,
+    signatures === 0
+      ? 'no signed knock is in there'
+      : `${signatures === 1 ? '1 signature of a knock holds' : `${signatures} signatures of knocks hold`}, for server ${[...servers].join(', ')}`,
   ];
   for (const [fingerprint, names] of clients) told.push(`  by ${fingerprint} (${safeText([...names].join(', '))})`);
   told.push(`head: ${head.hash}`);

@@ -4,7 +4,7 @@ import { processOutput } from '../commands/options.ts';
 import { common, type Globals, type Settle } from './definition.ts';
 
 type LogFlags = Globals & { readonly follow?: boolean; readonly client?: string; readonly since?: string; readonly until?: string };
-type VerifyFlags = Globals & { readonly head: readonly string[]; readonly heads?: string };
+type VerifyFlags = Globals & { readonly head?: readonly string[]; readonly heads?: string };
 
 /** Adds them to `root`. */
 export function defineLog(root: Command, globals: Settle): void {
@@ -28,7 +28,7 @@ export function defineLog(root: Command, globals: Settle): void {
   common(log.command('verify'))
     .description('was a line changed, removed, moved or put in? does each signature hold? 1 when not')
     .argument('[files...]', 'other files than those of the configuration (copies, an archive)')
-    .option('--head <hash>', 'a head of the chain that the log must hold; may be repeated', collect, [])
+    .option('--head <hash>', 'a head of the chain that the log must hold; may be repeated', collect)
     .option('--heads <file>', 'the same, all that stand in a journal: - for standard input')
     .addHelpText(
       'after',
@@ -39,10 +39,12 @@ export function defineLog(root: Command, globals: Settle): void {
     )
     .action(async (files: string[], options: VerifyFlags) => {
       const { logVerifyCommand } = await import('../commands/log-verify.ts');
-      await logVerifyCommand({ ...globals(options), files, heads: options.head, headsFile: options.heads }, processOutput);
+      // `posternd log -c FILE verify` is the same as `posternd log verify -c FILE`.
+      const common = globals({ ...log.opts<Globals>(), ...options });
+      await logVerifyCommand({ ...common, files, heads: options.head ?? [], headsFile: options.heads }, processOutput);
     });
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
