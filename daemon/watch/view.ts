@@ -33,7 +33,10 @@ const EVENT_PAINT: Readonly<Record<string, Paint>> = { granted: 'good', refused:
 /** Exactly as many lines as the screen has rows, none longer than it has columns. */
 export function view({ look, before, size, color, scroll }: ViewOptions): readonly string[] {
   const clock = localTime(new Date(look.atMs));
-  const body = look.kind === 'unseen' ? [{ text: look.why, paint: 'bad' as const }] : bodyOf(look, before, size.rows - 2, scroll);
+  const body =
+    look.kind === 'unseen'
+      ? wrapped(look.why, size.columns).map((text) => ({ text, paint: 'bad' as const }))
+      : bodyOf(look, before, size.rows - 2, scroll);
   const lines: Line[] = [{ text: titleOf(look, clock, size.columns), paint: 'head' }, ...body.slice(0, Math.max(0, size.rows - 2))];
   while (lines.length < size.rows - 1) lines.push({ text: '' });
   if (size.rows > 1) lines.push({ text: KEYS, paint: 'dim' });
@@ -166,6 +169,17 @@ function cut(text: string, columns: number): string {
   // A daemon is no reason to trust a word with a terminal.
   const letters = [...safeText(text, MOST_CHARS)];
   return letters.length <= columns ? letters.join('') : `${letters.slice(0, Math.max(0, columns - 1)).join('')}…`;
+}
+
+/** A sentence that says what to do must not be cut. */
+function wrapped(sentence: string, columns: number): readonly string[] {
+  const lines: string[] = [];
+  for (const word of sentence.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= columns) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 function painted(text: string, paint: Paint | undefined, color: boolean): string {

@@ -56,6 +56,11 @@ test('who is in, with the time left; what happened last; and the keys', () => {
   assert.match(screen, /q quit/);
 });
 
+test('why there is nothing to see is not cut, but goes on in the next line', () => {
+  const look: Look = { kind: 'unseen', why: 'posternd is not running: start it with "systemctl start posternd"', atMs: 1 };
+  assert.match(shown({ look, size: { columns: 30, rows: 10 } }), /^posternd is not running: start\nit with "systemctl start\nposternd"$/m);
+});
+
 test('rates are of the time between two looks at the same daemon', () => {
   const before = seen({}, 1_800_000_000_000 - 2000);
   const look = seen({ kernel: { knocks: 12, junk: 1700, refused: 41, ended: 0 } });
