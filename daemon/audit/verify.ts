@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { GENESIS, type Head, readLine, sha256 } from './chain.ts';
 import type { RawLine } from './parts.ts';
-import { checkProof } from './proofs.ts';
+import { checkProof, KeyRing } from './proofs.ts';
 
 export type Finding = {
   /** `note`: nothing is wrong, but it should be known. */
@@ -48,6 +48,7 @@ export class ChainCheck {
   readonly #wanted: Map<string, number | undefined>;
   readonly #clients = new Map<string, Set<string>>();
   readonly #servers = new Set<string>();
+  readonly #keys = new KeyRing();
   readonly #signatures = new Map<string, { readonly at: string; readonly event: string }>();
   #last: (Head & { readonly at: string }) | undefined;
   #first: { readonly n: number; readonly time: string } | undefined;
@@ -131,7 +132,7 @@ export class ChainCheck {
       return;
     }
     const { event } = fields;
-    const proof = checkProof(event, fields['knock'], fields['by']);
+    const proof = checkProof(event, fields['knock'], fields['by'], this.#keys);
     if (proof === undefined) return;
     if (!proof.ok) {
       this.#broken(at, proof.why);
