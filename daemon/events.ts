@@ -11,6 +11,8 @@ export type DaemonEvent =
       readonly clients: number;
     }
   | { readonly kind: 'stop' }
+  /** Over the control socket, by whom (null: the kernel did not tell), in the words of the command. What came of it follows, if anything did. */
+  | { readonly kind: 'order'; readonly user: number | null; readonly command: string }
   | { readonly kind: 'reload'; readonly clients: number }
   /** The old rules hold. */
   | { readonly kind: 'reload-failed'; readonly why: string }

@@ -26,6 +26,8 @@ export const Shown = z.looseObject({
   since: z.string().optional(),
   until: z.string().optional(),
   bytes: z.number().optional(),
+  user: z.number().nullable().optional(),
+  command: text.optional(),
   version: text.optional(),
   clients: z.number().optional(),
   previous_file: text.nullable().optional(),
@@ -76,6 +78,8 @@ function sentence(shown: Shown): string {
     case 'revoked':
     case 'ended':
       return `${who}${services.length === 0 ? '' : ` to ${services.join(', ')}`}: ${why}${which}`;
+    case 'order':
+      return `${shown.user === 0 ? 'root' : `user ${shown.user ?? '?'}`}: posternd ${shown.command ?? '?'}`;
     case 'start':
       return `posternd ${shown.version ?? '?'}, ${shown.clients ?? '?'} clients in the rules`;
     case 'reload':

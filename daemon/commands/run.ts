@@ -149,6 +149,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
       counters,
       audit,
       recent,
+      note,
       trial,
       clock: systemClock,
       startedAt,

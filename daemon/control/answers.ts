@@ -5,6 +5,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { Capture } from '../capture/capture.ts';
 import type { Clock, MonotonicMs } from '../clock.ts';
 import type { Counters } from '../counters.ts';
+import type { EventObserver } from '../events.ts';
 import { asCommandError } from '../firewall/as-command-error.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -14,6 +15,7 @@ import { grantLine, grantLines } from '../reports.ts';
 import type { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
 import type { GrantLine, Request, StatusReport } from './messages.ts';
+import { orderOf } from './order.ts';
 import type { Answer } from './server.ts';
 
 export type Answering = {
@@ -26,13 +28,17 @@ export type Answering = {
   readonly counters: Counters;
   readonly audit: AuditLog | undefined;
   readonly recent: Recent;
+  readonly note: EventObserver;
   readonly trial: Trial;
   readonly clock: Clock;
   readonly startedAt: MonotonicMs;
 };
 
 export function answering(parts: Answering): Answer {
-  return async (request) => {
+  return async (request, user) => {
+    // Before it is done: also an order that fails was given.
+    const order = orderOf(request);
+    if (order !== undefined) parts.note({ kind: 'order', user: user ?? null, command: order });
     try {
       return await answer(parts, request);
     } catch (error) {

@@ -3,6 +3,7 @@ import { chmodSync, chownSync, closeSync, constants, fstatSync, lstatSync, mkdir
 import { createConnection, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { CommandError } from '../command-error.ts';
+import { peerUser } from '../netlink/peer-user.ts';
 import { pacing } from '../pacing.ts';
 import { type Reply, Request } from './messages.ts';
 import { piecesOf } from './pieces.ts';
@@ -17,7 +18,8 @@ const IDLE_MS = 10_000;
 /** Tunable: well below the patience of whoever asks. */
 const ALIVE_MS = 2_000;
 
-export type Answer = (request: Request) => Promise<unknown>;
+/** `user`: the number of who asks, where the kernel tells. */
+export type Answer = (request: Request, user: number | undefined) => Promise<unknown>;
 
 export type ControlServer = {
   /** Listens no more and hangs up on everybody: no peer can keep the daemon from stopping. */
@@ -116,7 +118,9 @@ function converse(socket: Socket, answer: Answer, aliveMs: number): void {
     pending = lines.pop() ?? '';
     if (lines.length === 0) return;
     // Worked off at once, answered in the order of asking. Who does not read the answers is not listened to either: they would pile up here.
-    for (const sentence of lines.map((line) => reply(line, answer))) turn = turn.then(() => sendWhenReady(socket, sentence, aliveMs));
+    const user = userOf(socket);
+    for (const sentence of lines.map((line) => reply(line, (request) => answer(request, user))))
+      turn = turn.then(() => sendWhenReady(socket, sentence, aliveMs));
     socket.pause();
     void turn.then(() => socket.resume());
   });
@@ -154,7 +158,7 @@ function drained(socket: Socket): Promise<void> {
   });
 }
 
-async function reply(line: string, answer: Answer): Promise<Reply> {
+async function reply(line: string, answer: (request: Request) => Promise<unknown>): Promise<Reply> {
   const request = Request.safeParse(readJson(line));
   if (!request.success)
     return { ok: false, exit: 2, message: 'not a request that this posternd knows: is the command from another version?' };
@@ -164,6 +168,12 @@ async function reply(line: string, answer: Answer): Promise<Reply> {
     if (error instanceof CommandError) return { ok: false, exit: error.exitCode, message: error.message };
     return { ok: false, exit: 1, message: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** Node hands the descriptor out by no other way. */
+function userOf(socket: Socket): number | undefined {
+  const fd: unknown = Object(Object(socket)._handle).fd;
+  return typeof fd === 'number' && fd >= 0 ? peerUser(fd) : undefined;
 }
 
 function readJson(line: string): unknown {

@@ -52,6 +52,7 @@ export type Libc = {
   readonly bind: SyncCall;
   readonly getsockname: SyncCall;
   readonly setsockopt: SyncCall;
+  readonly getsockopt: SyncCall;
   readonly sendto: AsyncCall;
   readonly recvfrom: AsyncCall;
   readonly close: SyncCall;
@@ -93,6 +94,7 @@ function loadLibc(): Libc {
     bind: self.func('bind', 'int', ['int', 'void *', 'uint32_t']),
     getsockname: self.func('getsockname', 'int', ['int', 'void *', 'void *']),
     setsockopt: self.func('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint32_t']),
+    getsockopt: self.func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']),
     sendto: self.func('sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']),
     recvfrom: self.func('recvfrom', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'void *']),
     close: self.func('close', 'int', ['int']),

@@ -55,9 +55,20 @@ describe('the audit log', { skip, timeout: 240_000 }, () => {
     await stage.postern.stop();
     const events = entries().map(({ event }) => event);
     assert.deepEqual(events, [
-      ...['begin', 'start', 'gate-up', 'granted', 'refused', 'closed', 'granted', 'revoked', 'granted', 'ended'],
-      ...['reload', 'reload-failed', 'stop'],
+      ...['begin', 'start', 'gate-up', 'granted', 'refused', 'closed', 'order', 'granted', 'order', 'revoked', 'granted', 'ended'],
+      ...['order', 'reload', 'order', 'reload-failed', 'stop'],
     ]);
+    assert.deepEqual(
+      entries()
+        .filter(({ event }) => event === 'order')
+        .map(({ user, command }) => [user, command]),
+      [
+        [0, `grant 198.18.7.7 ${REQUEST} --ttl 1m`],
+        [0, 'revoke 198.18.7.7'],
+        [0, 'reload'],
+        [0, 'reload'],
+      ],
+    );
     const refused = entries()[4];
     assert.deepEqual([refused?.['client'], refused?.['address'], refused?.['reason']], ['alice', stage.client.ipv4(), 'not-allowed']);
     assert.equal(statSync(file()).mode & 0o777, 0o640);

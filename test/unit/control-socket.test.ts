@@ -232,3 +232,13 @@ test('a peer that keeps its connection busy cannot keep the daemon from stopping
   await server.close();
   await gone;
 });
+
+test('the one who answers is told which user asks, by the kernel', async (context) => {
+  const users: unknown[] = [];
+  const { path } = await serve(context, async (_, user) => {
+    users.push(user);
+    return { grants: [] };
+  });
+  await askDaemon(path, { command: 'grants' }, GrantsReport);
+  assert.deepEqual(users, [process.geteuid?.()]);
+});
