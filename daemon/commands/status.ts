@@ -1,4 +1,5 @@
 // `posternd status` and `posternd grants`: what the daemon sees, for people and as JSON.
+import { assertNever } from '../../protocol/brand.ts';
 import { formatDuration } from '../../protocol/duration.ts';
 import { loadConfig } from '../config/load.ts';
 import { askDaemon } from '../control/ask.ts';
@@ -19,12 +20,30 @@ export async function grantsCommand(options: CommonOptions, output: Output): Pro
   output.out(options.json ? JSON.stringify(report, null, 2) : describeGrants(report.grants));
 }
 
-function describeStatus(report: StatusReport): string {
+function describeGate({ state, backend, table: name, protected: ports }: StatusReport['gate']): string {
+  const list = ports.join(' ') || 'nothing';
+  const where = `(${backend}, table ${name})`;
+  switch (state) {
+    case 'up':
+      return `up ${where}, closed unless granted: ${list}`;
+    case 'down':
+      return `DOWN: every port is open ${where}; "posternd gate up" closes unless granted: ${list}`;
+    case 'changed':
+      return `NOT IN PLACE: flushed or changed by somebody, ports may be open ${where}; it is being loaded again, see the log`;
+    case 'none':
+      return `NONE: every port is open ("firewall: none" only decides and logs)`;
+    default:
+      return assertNever(state);
+  }
+}
+
+/** For people. */
+export function describeStatus(report: StatusReport): string {
   const { gate, capture, kernel, knocks, ledger } = report;
   const dropped = Object.entries(knocks.dropped).filter(([, count]) => count > 0);
   const lines = [
     `posternd ${report.version}, pid ${report.pid}, up ${formatUptime(report.uptime_seconds)}`,
-    `gate     ${gate.state === 'up' ? 'up' : 'DOWN: every port is open'} (${gate.backend}, table ${gate.table}), closed unless granted: ${gate.protected.join(' ') || 'nothing'}`,
+    `gate     ${describeGate(gate)}`,
     `capture  ${capture.why.replace(/^capture /, '')}`,
     `         ${capture.seen} seen, ${capture.lost} lost, ${capture.foreign} not ours, ${capture.malformed} malformed`,
     ...(kernel === null

@@ -86,6 +86,13 @@ async function liveGrants({ postern, clock }: Answering): Promise<Iterable<Grant
   return grantLines(postern.grants.soonestFirst(), clock.monotonic());
 }
 
+/** As it is in the kernel, not as it should be. */
+async function gateState({ postern, firewall }: Answering): Promise<StatusReport['gate']['state']> {
+  if (firewall.name === 'none') return 'none';
+  if (postern.gate.state() === 'down') return 'down';
+  return (await firewall.intact().catch(() => false)) ? 'up' : 'changed';
+}
+
 async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & { readonly grants: Iterable<GrantLine> }> {
   const { postern, firewall, ledger, capture, counters, clock } = parts;
   const grants = await liveGrants(parts);
@@ -96,7 +103,7 @@ async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & 
     version: VERSION,
     uptime_seconds: Math.round((clock.monotonic() - parts.startedAt) / 1000),
     gate: {
-      state: postern.gate.state(),
+      state: await gateState(parts),
       backend: firewall.name,
       table: postern.config().table,
       protected: postern.config().protect.map(formatPortRange),

@@ -64,7 +64,13 @@ export const StatusReport = z.object({
   pid: z.number(),
   version: z.string(),
   uptime_seconds: z.number(),
-  gate: z.object({ state: z.enum(['up', 'down']), backend: z.string(), table: z.string(), protected: z.array(z.string()) }),
+  /** `changed`: it should be up, but what stands in the kernel is not ours, or nothing. `none`: "firewall: none", nothing is closed. */
+  gate: z.object({
+    state: z.enum(['up', 'down', 'changed', 'none']),
+    backend: z.string(),
+    table: z.string(),
+    protected: z.array(z.string()),
+  }),
   capture: z.object({
     name: z.string(),
     why: z.string(),
