@@ -51,14 +51,20 @@ function parseEndpoint(text: string): { readonly address: IpAddress; readonly po
   return { address: addressFromBytes(words), port: Number.parseInt(match[2] ?? '', 16) };
 }
 
-/** Ends this host's own TCP connections that these openings let in. What cannot be ended at once is told. */
+/** Ends this host's own TCP connections that these openings let in. What cannot be ended at once is told; never rejects. */
 export async function endConnections(openings: readonly Opening[], onTrouble: (text: string) => void): Promise<void> {
   const tcp = openings.filter(({ protocol }) => protocol === 'tcp');
   if (tcp.length === 0) return;
   // A range has many ports and few connections: a child for each port took six seconds for a thousand.
-  const live = new Set(
-    liveConnections([{ protocol: 'tcp', first: 0, last: 65_535 }]).map(({ peer, localPort }) => `${peer.text} ${localPort}`),
-  );
+  let live: ReadonlySet<string>;
+  try {
+    live = new Set(
+      liveConnections([{ protocol: 'tcp', first: 0, last: 65_535 }]).map(({ peer, localPort }) => `${peer.text} ${localPort}`),
+    );
+  } catch (error) {
+    onTrouble(`connections that were cut end with their next packet, not at once: ${error instanceof Error ? error.message : ''}`);
+    return;
+  }
   const peers = new Map(tcp.map((o) => [`${o.address.text} ${o.port}`, o] as const).filter(([key]) => live.has(key)));
   for (const { address, port } of peers.values()) {
     const trouble = await destroySockets(address, port);

@@ -1,6 +1,6 @@
 // The gate as one nf_tables table, spoken to over netlink alone: no child process, no libnftables, nothing that a foreign table can crash.
 // Where the kernel can (6.9), the table belongs to our socket and outlives us (flags OWNER and PERSIST).
-import { type Firewall, FirewallError, type GateLayout } from '../firewall.ts';
+import { admitsOnce, type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, openingKey, type TimedOpening } from '../firewall.ts';
 import { type Carried, closeRequests, type EncodedOpenings, encodeOpenings, installRequests, openRequests } from './changes.ts';
 import { type Conversation, converse, RefusedError } from './conversation.ts';
 import { firewallError, gateHeld } from './errors.ts';
@@ -92,15 +92,19 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
         return { fresh: readTable(conversation, table) === undefined, flags: flagsFor(conversation, options, owns, passing) };
       });
       const { atOnce, after } = fresh ? inTwo(openings) : { atOnce: openings, after: [] };
+      // Those are encoded at the last moment: what is used until then must not stand again.
+      const late = fresh || atOnce.length <= FEW_OPENINGS ? [] : oneShots(atOnce);
+      const early = late.length === 0 ? atOnce : atOnce.filter(({ opening }) => !admitsOnce(opening.kind));
       const request = (encoded: EncodedOpenings): readonly Request[] => {
         // After a flush those that conntrack knows go on by themselves. Who slipped in meanwhile gets no element that would let it in again.
         const carried = fresh ? liveOnes(layout, installed === undefined ? undefined : older) : takeOver(conversation, table);
         if (installed === undefined) older = new Set(VERSIONS.flatMap((version) => admittedIn(carried, version)));
-        return installRequests(table, flags, layout, encoded, carried);
+        const unspent = encodeOpenings(table, standingStill(conversation, table, late, performance.now() - sinceMs));
+        return installRequests(table, flags, layout, joined(encoded, unspent), carried);
       };
-      if (atOnce.length <= FEW_OPENINGS) attempt('put up the gate', () => conversation.transact(request(encodeOpenings(table, atOnce))));
+      if (early.length <= FEW_OPENINGS) attempt('put up the gate', () => conversation.transact(request(encodeOpenings(table, early))));
       else {
-        const encoded = await encodeMany(table, atOnce, sinceMs);
+        const encoded = await encodeMany(table, early, sinceMs);
         await attemptAsync('put up the gate', () => conversation.transactAsync(request(encoded)));
       }
       installed = attempt('read the gate', () => fingerprint(conversation, table));
@@ -197,6 +201,30 @@ function takeOver(conversation: Conversation, table: string): Carried {
     ),
     counters: readCounters(conversation, table),
   };
+}
+
+/** Not more of them than can be encoded without holding up a knock. */
+function oneShots(openings: readonly TimedOpening[]): readonly TimedOpening[] {
+  const found = openings.filter(({ opening }) => admitsOnce(opening.kind));
+  return found.length > FEW_OPENINGS ? [] : found;
+}
+
+/** Those that stand in the kernel to this moment, with what is left of them after `passedMs`. */
+function standingStill(
+  conversation: Conversation,
+  table: string,
+  openings: readonly TimedOpening[],
+  passedMs: number,
+): readonly TimedOpening[] {
+  if (openings.length === 0) return [];
+  const standing = new Set(readOpenings(conversation, table, ONE_SHOT_KINDS).map(({ opening }) => openingKey(opening)));
+  return openings
+    .filter(({ opening }) => standing.has(openingKey(opening)))
+    .map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
+}
+
+function joined(some: EncodedOpenings, others: EncodedOpenings): EncodedOpenings {
+  return { requests: [...some.requests, ...others.requests], cutNames: new Set([...some.cutNames, ...others.cutNames]) };
 }
 
 function isOurs(conversation: Conversation, table: string): boolean {
