@@ -54,6 +54,7 @@ export type RunOptions = Pick<CommonOptions, 'config'> & {
 
 /** Resolves when the daemon has stopped. Throws a CommandError when it cannot start; nothing stays behind then but a closed gate. */
 export async function runCommand(options: RunOptions): Promise<void> {
+  const onHangup = hangups();
   const first = await loadConfig(options.config);
   if (first.config?.firewall !== 'none') requireNetAdmin('posternd run');
   clearAmbientCapabilities();
@@ -93,6 +94,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
     const { firewall } = gate;
     undo.push(() => firewall.release());
     log.info(gate.sentence);
+    if (firewall.name === 'none') log.warn('nothing is closed: "firewall: none" only decides and logs');
     for (const shortcoming of gate.shortcomings) log.warn(shortcoming);
     for (const limit of backendLimits(firewall.name, setup.book, 'warning')) log.warn(formatProblem(limit));
     const observers = await startObservers(config, log);
@@ -164,7 +166,11 @@ export async function runCommand(options: RunOptions): Promise<void> {
     clearInterval(starting);
     notify.tell('READY=1');
     undo.push(() =>
-      log.info(postern.gate.state() === 'up' ? 'stopping; the gate stays closed' : 'stopping; the gate is DOWN and stays so'),
+      log.info(
+        postern.gate.state() === 'up' && firewall.name !== 'none'
+          ? 'stopping; the gate stays closed'
+          : 'stopping; the gate is DOWN and stays so',
+      ),
     );
     undo.push(() => notify.tell('STOPPING=1'));
     if (config.metricsFile !== undefined) {
@@ -174,7 +180,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
     undo.push(keepTime(postern, log, notify, observers));
     if (chosen.sieve.kind === 'pass')
       undo.push(keepListening(deafnessWatch({ firewall, capture, decisions: () => counters.snapshot() }), log));
-    reloadOnHangup(postern, log, notify);
+    onHangup(() => reload(postern, log, notify));
     await Promise.race([stopAsked, trial.over]);
   } catch (error) {
     throw plain(error);
@@ -221,7 +227,7 @@ function keepTime(
   { flush, eachMinute }: Pick<Observers, 'flush' | 'eachMinute'>,
 ): () => void {
   const tick = setInterval(() => {
-    postern.tick().catch((error: unknown) => log.error({ err: error }, 'the tags of this minute could not be armed'));
+    postern.tick().catch((error: unknown) => log.error({ err: error }, 'what is due each second could not be done'));
     flush();
   }, TICK_MS);
   const look = async () => {
@@ -261,21 +267,32 @@ function stopSignal(): Promise<void> {
   });
 }
 
-function reloadOnHangup(postern: Postern, log: Logger, notify: ReturnType<typeof openNotify>): void {
-  process.on('SIGHUP', () => {
-    notify.tell(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
-    postern
-      .reload()
-      .then(({ clients, warnings, notes }) => {
-        for (const line of [...warnings, ...notes]) log.warn(line);
-        log.info({ clients }, 'reloaded');
-      })
-      .catch((error: unknown) => {
-        const lines = (error instanceof Error ? error.message : String(error)).split('\n');
-        for (const line of lines) log.error(`not reloaded, the old rules hold: ${line}`);
-      })
-      .finally(() => notify.tell('READY=1'));
-  });
+/** From now on SIGHUP ends nothing. One that comes while the daemon starts is heeded when it runs: what it meant may have been read already. */
+function hangups(): (reload: () => void) => void {
+  let hasCome = false;
+  let heed = (): void => {
+    hasCome = true;
+  };
+  process.on('SIGHUP', () => heed());
+  return (reload) => {
+    heed = reload;
+    if (hasCome) reload();
+  };
+}
+
+function reload(postern: Postern, log: Logger, notify: Notify): void {
+  notify.tell(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
+  postern
+    .reload()
+    .then(({ clients, warnings, notes }) => {
+      for (const line of [...warnings, ...notes]) log.warn(line);
+      log.info({ clients }, 'reloaded');
+    })
+    .catch((error: unknown) => {
+      const lines = (error instanceof Error ? error.message : String(error)).split('\n');
+      for (const line of lines) log.error(`not reloaded, the old rules hold: ${line}`);
+    })
+    .finally(() => notify.tell('READY=1'));
 }
 
 /** Members of this group may talk to the daemon. Without the group only its own user may. */

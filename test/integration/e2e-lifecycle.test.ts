@@ -1,11 +1,12 @@
 // Black box: what an administrator does at a bad moment: reload while the gate is down, revoke beside others, stop while knocks come.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { lstatSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { labMissing } from '../lab/lab.ts';
 import { FORBIDDEN_PORT, knockBy, PORT, profileOf, REQUEST, rulesFor, Stage } from '../lab/stage.ts';
+import { waitFor } from '../lab/wait.ts';
 
 const skip = labMissing() ?? false;
 
@@ -115,6 +116,17 @@ describe('at a bad moment', { skip, timeout: 180_000 }, () => {
       assert.equal(await stage.door(stage.server.ipv4(), stage.stranger), 'timeout');
     });
   }
+
+  test('SIGHUP while it starts does not end it: it reads everything again as soon as it runs', async () => {
+    await stage.postern.stop();
+    const starting = stage.postern.start();
+    // It has its ledger, but is not ready.
+    const lock = join(stage.postern.folder, 'state', 'ledger.lock');
+    await waitFor(() => lstatSync(lock, { throwIfNoEntry: false }) !== undefined, { intervalMs: 1 });
+    process.kill(stage.postern.daemon.pid, 'SIGHUP');
+    await starting;
+    await stage.postern.daemon.waitForOutput(/"msg":"reloaded"/);
+  });
 
   test('a peer that keeps the control socket busy does not keep the daemon from stopping', async () => {
     const peer = createConnection(join(stage.postern.folder, 'run', 'control.sock'));

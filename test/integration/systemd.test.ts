@@ -61,7 +61,7 @@ describe('systemd units', { skip: hasSystemd ? false : 'systemd-analyze is not i
   it('tells systemd when the gate is up, and is restarted when it hangs or dies (P36)', () => {
     assert.deepEqual(settings('posternd.service', 'Type'), ['notify']);
     assert.equal(settings('posternd.service', 'WatchdogSec').length, 1);
-    assert.deepEqual(settings('posternd.service', 'Restart'), ['on-failure']);
+    assert.deepEqual(settings('posternd.service', 'Restart'), ['always']);
     assert.deepEqual(settings('posternd.service', 'RuntimeDirectoryPreserve'), ['yes'], 'marks of used knocks outlive a stop (P12)');
   });
 });
