@@ -8,14 +8,12 @@ import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../
 import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
+import { CloseMarks } from './close-marks.ts';
 import { type Grant, type GrantBook, openingsOf } from './grant-book.ts';
 import { GrantJournal } from './grant-journal.ts';
-import type { CloseMark } from './grant-lines.ts';
 import type { Restored } from './restore.ts';
 import { Shutting } from './shutting.ts';
 
-/** Tunable: a longer memory of closes than any clock tolerance, by a clock that never steps: one back makes old knocks fresh again. */
-const CLOSE_MEMORY_MS = 24 * 3600 * 1000;
 /** Tunable: rewrite the journal when it holds this many lines more than twice what lives: the cost of a rewrite is spread over as many knocks. */
 const JOURNAL_SLACK = 5000;
 /** Tunable: grants whose end is told in one go. */
@@ -45,7 +43,7 @@ export type GrantKeeperOptions = {
 
 export class GrantKeeper {
   readonly #book: GrantBook;
-  readonly #closes = new Map<string, CloseMark>();
+  readonly #closes: CloseMarks;
   /** In the book, but not yet (or never) opened by the kernel: with what stood in its place before. */
   readonly #unproven = new WeakMap<Grant, Grant | undefined>();
   readonly #journal: GrantJournal;
@@ -63,7 +61,7 @@ export class GrantKeeper {
     this.#book = book;
     this.#shutting = new Shutting({ ...options, book });
     this.#missed = [...missed];
-    for (const mark of closes) this.#closes.set(closeKey(mark.key, mark.address), mark);
+    this.#closes = new CloseMarks(closes);
     this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, { grants: book.all(), closes }, options.onTrouble);
   }
 
@@ -98,8 +96,7 @@ export class GrantKeeper {
 
   /** SPEC "Close": an open that was sent before an accepted close of the same client and address must not reopen the door. */
   isSuperseded(owner: Owner, address: IpAddress, sentAtMs: UnixMs): boolean {
-    const mark = this.#closes.get(closeKey(owner.key, address.text));
-    return mark !== undefined && sentAtMs <= mark.sentAtMs;
+    return this.#closes.isSuperseded(owner.key, address, sentAtMs);
   }
 
   /**
@@ -114,12 +111,16 @@ export class GrantKeeper {
     const { grants, open } = this.#book.plan(owner, request, sentAtMs, clock.wall(), now);
     for (const grant of grants) this.#unproven.set(grant, this.#book.get(grant.id));
     this.#book.put(grants);
+    let isSlow = false;
     try {
       // Not a moment's pause where the kernel has done it already.
       const pending = firewall.open(open);
+      isSlow = pending !== undefined;
       if (pending !== undefined) await pending;
     } catch (error) {
-      this.#takeBack(grants);
+      const gone = this.#takeBack(grants);
+      // A gate that was loaded meanwhile has taken them in, and a lost answer may have been a yes.
+      if (isSlow || (error instanceof FirewallError && error.code === 'ANSWER_LOST')) this.#shutting.later(gone);
       if (error instanceof FirewallError) return drop('firewall', error.message);
       throw error;
     }
@@ -135,11 +136,7 @@ export class GrantKeeper {
   async closeBy(owner: Owner, address: IpAddress, sentAtMs: UnixMs, isMeant: (grant: Grant) => boolean, tell: TellEnded): Promise<void> {
     while (this.#held !== undefined) await this.#held;
     const mark = { key: owner.key, address: address.text, sentAtMs, atMs: this.#options.clock.monotonic() };
-    const older = this.#closes.get(closeKey(owner.key, address.text));
-    if (older === undefined || older.sentAtMs < sentAtMs) {
-      this.#closes.set(closeKey(owner.key, address.text), mark);
-      this.#journal.closed(mark);
-    }
+    if (this.#closes.add(mark)) this.#journal.closed(mark);
     const ending = this.#book.at(address).filter((grant) => grant.key === owner.key && grant.sentAtMs < sentAtMs && isMeant(grant));
     await this.#end(ending, false, tell);
   }
@@ -168,10 +165,9 @@ export class GrantKeeper {
         await pace();
       }
       if (this.#ended) return;
-      const horizon = this.#options.clock.monotonic() - CLOSE_MEMORY_MS;
-      for (const [key, mark] of this.#closes) if (mark.atMs < horizon) this.#closes.delete(key);
+      this.#closes.forgetOld(this.#options.clock.monotonic());
       if (this.#journal.lines() > 2 * (this.#book.size + this.#closes.size) + JOURNAL_SLACK) {
-        await this.#journal.renew({ grants: this.#book.each(), closes: [...this.#closes.values()] });
+        await this.#journal.renew({ grants: this.#book.each(), closes: this.#closes.all() });
       }
     } finally {
       this.#sweeping = false;
@@ -257,17 +253,21 @@ export class GrantKeeper {
     this.#journal.end();
   }
 
-  /** What stood before comes back, unless something younger stands in its place or it was ended meanwhile. */
-  #takeBack(refused: readonly Grant[]): void {
+  /** What stood before comes back, unless something younger stands in its place or it was ended meanwhile. Those for which nothing stood are given back. */
+  #takeBack(refused: readonly Grant[]): readonly Grant[] {
+    const gone: Grant[] = [];
     for (const grant of refused) {
       if (this.#book.get(grant.id) !== grant) continue;
       this.#book.remove([grant]);
       let former = this.#unproven.get(grant);
       while (former !== undefined && this.#unproven.has(former)) former = this.#unproven.get(former);
-      if (former === undefined) continue;
-      this.#book.put([former]);
-      this.#journal.put([former]);
+      if (former === undefined) gone.push(grant);
+      else {
+        this.#book.put([former]);
+        this.#journal.put([former]);
+      }
     }
+    return gone;
   }
 
   /** Some at a time: each transaction holds up whoever knocks meanwhile. What fails for some is done for the others (P23). */
@@ -275,8 +275,8 @@ export class GrantKeeper {
     const failures: unknown[] = [];
     for (let from = 0; from < ending.length; from += ENDED_AT_ONCE) {
       while (this.#held !== undefined) await this.#held;
-      // Somebody else may have ended some of them meanwhile, and told it.
-      const some = ending.slice(from, from + ENDED_AT_ONCE).filter(({ id }) => this.#book.get(id) !== undefined);
+      // As they stand now: somebody may have ended some of them meanwhile, and told it, or prolonged them.
+      const some = ending.slice(from, from + ENDED_AT_ONCE).flatMap(({ id }) => this.#book.get(id) ?? []);
       if (some.length === 0) continue;
       try {
         await this.#endSome(some, cut);
@@ -296,14 +296,10 @@ export class GrantKeeper {
   }
 
   #rewrite(): void {
-    this.#journal.rewrite({ grants: this.#book.all(), closes: [...this.#closes.values()] });
+    this.#journal.rewrite({ grants: this.#book.all(), closes: this.#closes.all() });
   }
 
   #tell(kind: 'revoked' | 'ended', grant: Grant, why: string): void {
     this.#options.observe({ kind, client: grant.client, address: grant.address, services: [grant.label], why, grants: [grant] });
   }
-}
-
-function closeKey(key: string, address: string): string {
-  return `${key} ${address}`;
 }

@@ -13,6 +13,9 @@ export type ShuttingOptions = {
 
 type Ended = { readonly ended: readonly Grant[]; readonly cut: boolean };
 
+/** Tunable: each transaction holds up whoever knocks meanwhile. */
+const SHUT_AT_ONCE = 200;
+
 export class Shutting {
   readonly #options: ShuttingOptions;
   /** What the kernel would not shut stands in no book any more: nobody could revoke it, and it may have a month to go. */
@@ -33,17 +36,30 @@ export class Shutting {
     }
   }
 
-  /** Tries once more what was refused, unless its time is over. Call it each second. */
+  /** What perhaps stands, although nobody was told so: shut with the next `again`. */
+  later(ended: readonly Grant[]): void {
+    if (ended.length > 0) this.#refused = [...this.#refused, { ended, cut: false }];
+  }
+
+  /** Tries once more what was refused, unless its time is over. Call it each second; a kernel that refuses again is asked no more until then. */
   async again(): Promise<void> {
-    const refused = this.#refused;
-    this.#refused = [];
     const now = this.#options.clock.monotonic();
-    for (const { ended, cut } of refused) {
-      const left = ended.filter(({ deadlineMs }) => deadlineMs > now);
-      if (left.length === 0) continue;
-      await this.#shutOrKeep({ ended: left, cut }).catch((error: unknown) => {
+    const left = this.#refused.map(({ ended, cut }) => ({ ended: ended.filter(({ deadlineMs }) => deadlineMs > now), cut }));
+    this.#refused = [];
+    const batches = [true, false].flatMap((cut) =>
+      batchesOf(
+        left.flatMap((each) => (each.cut === cut ? each.ended : [])),
+        cut,
+      ),
+    );
+    for (const [at, batch] of batches.entries()) {
+      try {
+        await this.#shutOrKeep(batch);
+      } catch (error) {
+        this.#refused = [...this.#refused, ...batches.slice(at + 1)];
         if (!(error instanceof FirewallError)) throw error;
-      });
+        return;
+      }
     }
   }
 
@@ -71,4 +87,9 @@ export class Shutting {
     const results = await Promise.allSettled(steps.map((step) => step()));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
+}
+
+function batchesOf(ended: readonly Grant[], cut: boolean): readonly Ended[] {
+  const count = Math.ceil(ended.length / SHUT_AT_ONCE);
+  return Array.from({ length: count }, (_, at) => ({ ended: ended.slice(at * SHUT_AT_ONCE, (at + 1) * SHUT_AT_ONCE), cut }));
 }
