@@ -26,7 +26,7 @@ export async function gateUpCommand(options: CommonOptions, output: Output): Pro
   await viaDaemonOr(config, 'up', () =>
     withFirewall(config, async (firewall) => {
       const standing = await firewall.standing().catch(() => []);
-      const openings = await restoredOpenings(dirname(config.control), readBootId(), systemClock.monotonic(), standing);
+      const openings = await restoredOpenings(dirname(config.control), readBootId(), systemClock, standing);
       await firewall.install(gateLayout(config, sieveFor(config, config.nflogGroup), 0), openings);
     }),
   );

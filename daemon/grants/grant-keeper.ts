@@ -11,7 +11,7 @@ import { drop, pass, type Step } from '../step.ts';
 import { CloseMarks } from './close-marks.ts';
 import { type Grant, type GrantBook, openingsOf } from './grant-book.ts';
 import { GrantJournal } from './grant-journal.ts';
-import type { Restored } from './restore.ts';
+import { type Restored, standingOf } from './restore.ts';
 import { Shutting } from './shutting.ts';
 
 /** Tunable: rewrite the journal when it holds this many lines more than twice what lives: the cost of a rewrite is spread over as many knocks. */
@@ -125,8 +125,9 @@ export class GrantKeeper {
       throw error;
     }
     for (const grant of grants) this.#unproven.delete(grant);
-    // A close or a revocation that came meanwhile has ended it, in the kernel too.
+    // A close or a revocation that came meanwhile has ended it, in the kernel too; unless it overtook the opening there.
     const standing = grants.filter(({ id }) => this.#book.get(id) !== undefined);
+    if (isSlow) this.#shutting.later(grants.filter((grant) => !standing.includes(grant)));
     if (standing.length === 0) return drop('superseded', 'closed while it was being opened');
     this.#journal.put(standing.filter((grant) => this.#book.get(grant.id) === grant));
     return pass({ grants: standing, prolonged });
@@ -217,19 +218,7 @@ export class GrantKeeper {
 
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */
   async standing(before: readonly TimedOpening[]): Promise<readonly TimedOpening[]> {
-    const { clock } = this.#options;
-    const alive = new Set(before.map(({ opening }) => openingKey(opening)));
-    const started = clock.monotonic();
-    const pace = pacing();
-    const standing: TimedOpening[] = [];
-    for (const some of this.#book.standing(started, (opening) => !alive.has(openingKey(opening)))) {
-      // One by one: as arguments a hundred thousand of one address are too many.
-      for (const timed of some) standing.push(timed);
-      await pace();
-    }
-    const passedMs = clock.monotonic() - started;
-    if (passedMs === 0) return standing;
-    return standing.map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
+    return standingOf(this.#book, this.#options.clock, before);
   }
 
   /**
@@ -253,7 +242,7 @@ export class GrantKeeper {
     this.#journal.end();
   }
 
-  /** What stood before comes back, unless something younger stands in its place or it was ended meanwhile. Those for which nothing stood are given back. */
+  /** What stood before comes back, unless something younger stands in its place or it was ended meanwhile. Gives back what was refused. */
   #takeBack(refused: readonly Grant[]): readonly Grant[] {
     const gone: Grant[] = [];
     for (const grant of refused) {
@@ -261,11 +250,11 @@ export class GrantKeeper {
       this.#book.remove([grant]);
       let former = this.#unproven.get(grant);
       while (former !== undefined && this.#unproven.has(former)) former = this.#unproven.get(former);
-      if (former === undefined) gone.push(grant);
-      else {
-        this.#book.put([former]);
-        this.#journal.put([former]);
-      }
+      // By another name: what stood before owns its opening still, for its own time.
+      gone.push({ ...grant, id: `${grant.id}?` });
+      if (former === undefined) continue;
+      this.#book.put([former]);
+      this.#journal.put([former]);
     }
     return gone;
   }

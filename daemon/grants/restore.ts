@@ -1,5 +1,5 @@
 // What the last daemon of this boot had granted: for the daemon that follows it, and for a gate that is loaded without one (at boot, by hand).
-import type { MonotonicMs } from '../clock.ts';
+import type { Clock, MonotonicMs } from '../clock.ts';
 import { openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import { pacing } from '../pacing.ts';
 import { type Grant, GrantBook } from './grant-book.ts';
@@ -29,10 +29,29 @@ export async function restoreGrants(runtimeFolder: string, bootId: string, now: 
 export async function restoredOpenings(
   runtimeFolder: string,
   bootId: string,
-  now: MonotonicMs,
+  clock: Pick<Clock, 'monotonic'>,
   standing: readonly TimedOpening[],
 ): Promise<readonly TimedOpening[]> {
-  const { book } = await restoreGrants(runtimeFolder, bootId, now);
-  const alive = new Set(standing.map(({ opening }) => openingKey(opening)));
-  return [...book.standing(now, (opening) => !alive.has(openingKey(opening)))].flat();
+  const { book } = await restoreGrants(runtimeFolder, bootId, clock.monotonic());
+  return standingOf(book, clock, standing);
+}
+
+/** Every opening of the book, with what is left of it when this is done. One-shots only if they stood in the kernel `before`. */
+export async function standingOf(
+  book: GrantBook,
+  clock: Pick<Clock, 'monotonic'>,
+  before: readonly TimedOpening[],
+): Promise<readonly TimedOpening[]> {
+  const alive = new Set(before.map(({ opening }) => openingKey(opening)));
+  const started = clock.monotonic();
+  const pace = pacing();
+  const standing: TimedOpening[] = [];
+  for (const some of book.standing(started, (opening) => !alive.has(openingKey(opening)))) {
+    // One by one: as arguments a hundred thousand of one address are too many.
+    for (const timed of some) standing.push(timed);
+    await pace();
+  }
+  const passedMs = clock.monotonic() - started;
+  if (passedMs === 0) return standing;
+  return standing.map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
 }

@@ -22,7 +22,7 @@ async function ground(context: TestContext, more: Partial<Firewall> = {}) {
   };
   const ask = answering(parts as unknown as Parameters<typeof answering>[0]);
   const gate = async () => {
-    const report = StatusReport.parse(JSON.parse(JSON.stringify(await ask({ command: 'status' }), (_key, value) => plain(value))));
+    const report = StatusReport.parse(JSON.parse(JSON.stringify(await ask({ command: 'status' }, 0), (_key, value) => plain(value))));
     return [report.gate.state, describeStatus(report).split('\n')[1]];
   };
   return { host, postern, gate };
