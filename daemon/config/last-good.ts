@@ -21,8 +21,12 @@ export async function keepLastGood(config: Config): Promise<string | undefined> 
   const read = await readTrustedFile(config.file, 'config', MAX_CONFIG_BYTES);
   // Changed since it was loaded: what stands there now is not known to be good.
   if (!read.ok || !isGood(await interpret(config.file, read.bytes))) return undefined;
+  const text = JSON.stringify({ file: config.file, text: read.bytes.toString('utf8') });
+  // The boot unit cannot write there, and need not where it is kept already: no complaint at each boot.
+  const kept = await readTrustedFile(path, 'config', 2 * MAX_CONFIG_BYTES);
+  if (kept.ok && kept.bytes.toString('utf8') === text) return undefined;
   try {
-    replaceFile(path, JSON.stringify({ file: config.file, text: read.bytes.toString('utf8') }));
+    replaceFile(path, text);
     return undefined;
   } catch (error) {
     return `the configuration could not be kept for a boot with a broken one (${(error as NodeJS.ErrnoException).code ?? 'error'}: ${path})`;

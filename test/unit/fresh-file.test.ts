@@ -91,6 +91,21 @@ test("what root's gate up keeps of a good configuration, the boot unit's own use
   assert.match(text, /protect/);
 });
 
+test('a configuration that is kept already is not written again: the boot unit, which cannot, has nothing to complain of', async (context) => {
+  const { own, config } = ground(context);
+  chownSync(own, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
+  const keep = async () => {
+    const loaded = await loadConfig(config);
+    assert.ok(loaded.config);
+    assert.equal(await keepLastGood(loaded.config), undefined);
+    return lstatSync(join(own, 'last-good-config.json')).ino;
+  };
+  const first = await keep();
+  assert.equal(await keep(), first);
+  writeFileSync(config, `${readFileSync(config, 'utf8')}port: 62202\n`);
+  assert.notEqual(await keep(), first);
+});
+
 test('a file that cannot be replaced is left as it was, and nothing beside it', (context) => {
   const { own } = ground(context);
   const path = join(own, 'note');
