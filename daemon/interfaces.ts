@@ -10,10 +10,12 @@ export async function interfaceProblems(config: Config): Promise<readonly Proble
   if (config.interfaces.length === 0) return [];
   const lines = await readFile('/proc/self/net/dev', 'latin1').catch(() => '');
   const present = lines.split('\n').flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);
+  // One that is named already cannot be what another name was to be.
+  const unnamed = present.filter((each) => !config.interfaces.some(({ name }) => name === each));
   const problems: Problem[] = [];
   for (const { name, optional, place } of config.interfaces) {
     if (!present.includes(name)) {
-      const cure = didYouMean(name, present, `write "${name}?" if it may come later: the gate stands there as soon as it appears`);
+      const cure = didYouMean(name, unnamed, `write "${name}?" if it may come later: the gate stands there as soon as it appears`);
       if (!optional) problems.push(problemAt(place, `there is no interface ${name}`, cure));
       continue;
     }

@@ -107,6 +107,20 @@ export function longestSeconds(): number {
   return !isNftables() && lacks('sets') === false ? 2_147_483 : Number.POSITIVE_INFINITY;
 }
 
+/** Who may come where by a plain grant, as the firewall's own tools list it: `10.77.1.2 tcp 8022`. */
+export async function openPorts(exec: Exec): Promise<readonly string[]> {
+  if (!isNftables()) {
+    const { stdout } = await exec(['ipset', 'save']);
+    return [...stdout.matchAll(/^add postern-grant[46] (\S+),(tcp|udp):(\d+) /gm)].map(([, ...parts]) => parts.join(' '));
+  }
+  const listed = await Promise.all(
+    [4, 6].map((version) => exec(['nft', 'list', 'set', 'inet', 'postern', `grants${version}`], { mayFail: true })),
+  );
+  return listed.flatMap(({ stdout }) =>
+    [...stdout.matchAll(/(?:elements = \{|,\n)\s*(\S+) \. (tcp|udp) \. (\S+)/g)].map(([, ...parts]) => parts.join(' ')),
+  );
+}
+
 /** Whether the gate stands, whoever put it up. */
 export async function stands(exec: Exec): Promise<boolean> {
   if (isNftables()) return (await exec(['nft', 'list', 'table', 'inet', 'postern'], { mayFail: true })).code === 0;

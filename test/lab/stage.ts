@@ -5,6 +5,7 @@ import type { Capture } from './capture.ts';
 import type { Host } from './host.ts';
 import { Installation, Knocker } from './installation.ts';
 import { createLab, type Lab } from './lab.ts';
+import type { RunOptions } from './process.ts';
 import { waitFor } from './wait.ts';
 
 /** The protected TCP port on which an echo service waits, and one that no rule gives anybody. */
@@ -143,6 +144,18 @@ export class Stage {
   /** What a client's connection does now: `open`, `timeout` (dropped), `refused`. */
   async door(address: string, from: Host = this.client, port = PORT): Promise<string> {
     return (await from.connect(address, port, { timeoutMs: 400 })).outcome;
+  }
+
+  /**
+   * Knocks until the daemon lists a grant of this person: where somebody else's opens the same door already, `knock` cannot know whether its own was
+   * heard, and does not try again by itself.
+   */
+  async untilGranted(person: Knocker, address: string, args: readonly string[] = [], options: RunOptions = {}): Promise<void> {
+    const isGranted = async () => {
+      await person.knock([profileOf(address), REQUEST, ...args], { ...options, mayFail: true });
+      return (await this.postern.status()).grants.some(({ client }) => client === person.name);
+    };
+    await waitFor(isGranted, { intervalMs: 200, what: `a grant of ${person.name}` });
   }
 
   /** Waits until so many grants stand in the kernel; says what the daemon thought when they do not. */

@@ -10,7 +10,7 @@ import { namesOf } from '../../daemon/firewall/iptables/names.ts';
 import { installText, removeText } from '../../daemon/firewall/iptables/restore-text.ts';
 import { type Draft, entryChainLines } from '../../daemon/firewall/iptables/ruleset.ts';
 import { countersOf, datedEntries, fingerprint, isGate, madeBy, readSaved } from '../../daemon/firewall/iptables/saved.ts';
-import { addLine, hasSet, readElements } from '../../daemon/firewall/iptables/sets.ts';
+import { addLine, hasSet, provable, readElements } from '../../daemon/firewall/iptables/sets.ts';
 import { backendLimits } from '../../daemon/rules/backend-limits.ts';
 import type { AllowEntry, RuleBook } from '../../daemon/rules/rulebook.ts';
 import { SpawnError } from '../../daemon/spawn.ts';
@@ -258,4 +258,10 @@ test('rules that only nftables can follow are named once each, where they stand'
   assert.deepEqual(backendLimits('nftables', book, 'error'), []);
   const [problem, ...more] = backendLimits('iptables', book, 'error');
   assert.deepEqual([problem?.place, problem?.severity, more.length], [place, 'error', 0]);
+});
+
+test('what ipset is told ends with a line whose answer proves that it was heard, unless sets are only destroyed', () => {
+  assert.deepEqual(provable(['add a x', 'del b y']), { text: 'add a x\ndel b y\nlist -name b\n', proof: 'b' });
+  assert.deepEqual(provable(['create a z', 'destroy b']), { text: 'create a z\ndestroy b\nlist -name a\n', proof: 'a' });
+  assert.deepEqual(provable(['destroy a']), { text: 'destroy a\n', proof: undefined });
 });

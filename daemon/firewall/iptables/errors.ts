@@ -69,6 +69,15 @@ export function unreadable(program: string, table: string, doing: string): Firew
   );
 }
 
+/** The program ended with 0 and did not do what it was told. */
+export function didNothing(program: string, doing: string): FirewallError {
+  return new FirewallError(
+    'FAILED',
+    `could not ${doing}: ${program} did nothing, and said nothing`,
+    `see whether ${program} works by hand`,
+  );
+}
+
 /** The program could not be run to its end. */
 export function notRun(error: unknown, program: string, doing: string): FirewallError {
   if (!(error instanceof SpawnError)) throw error;

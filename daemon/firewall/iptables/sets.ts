@@ -73,6 +73,15 @@ export function readCounts(text: string): ReadonlyMap<string, number> {
   return counts;
 }
 
+/**
+ * For `ipset restore`: when it cannot speak to the kernel at all it ends with 0 all the same and without a word (7.17). So its last line makes it print the
+ * name of a set that is there then: what is missing from the output was not done, nor was anything before it.
+ */
+export function provable(lines: readonly string[]): { readonly text: string; readonly proof: string | undefined } {
+  const proof = lines.findLast((line) => !line.startsWith('destroy '))?.split(' ')[1];
+  return { text: [...lines, ...(proof === undefined ? [] : [`list -name ${proof}`]), ''].join('\n'), proof };
+}
+
 /** Reads what `ipset save` prints, entries of grants and cuts only: nobody asks for the others. */
 export function readElements(names: Names, text: string, now: MonotonicMs): readonly Entry[] {
   const kinds = new Map(

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import type { Family } from '../../../protocol/address.ts';
 import { type Finished, run } from '../../spawn.ts';
 import { FirewallError } from '../firewall.ts';
-import { notLoaded, notRun, unreadable, whyRefused } from './errors.ts';
+import { didNothing, notLoaded, notRun, unreadable, whyRefused } from './errors.ts';
 import { type Ipv6OfHost, ipv6OfHost } from './ipv6-of-host.ts';
 import { absent, removeEmpty } from './leftovers.ts';
 import type { Names } from './names.ts';
 import { lacksSets, lacksTime, requireModules } from './probing.ts';
 import type { Backing } from './ruleset.ts';
 import { readSaved, type SavedTable } from './saved.ts';
-import { createLines } from './sets.ts';
+import { createLines, provable } from './sets.ts';
 
 const DEFAULT_LOCK = '/run/xtables.lock';
 // Tunable
@@ -88,8 +88,10 @@ export async function findTools({ names, runtimeFolder, capacity, flavor }: Tool
   const noIpv6 = await adoptOr(() => adopt(6), ipv6OfHost());
   const changeSets = async (lines: readonly string[], doing: string): Promise<void> => {
     if (lines.length === 0) return;
-    const finished = await ended(call(['ipset', 'restore', '-exist'], `${lines.join('\n')}\n`), 'ipset', doing);
+    const { text, proof } = provable(lines);
+    const finished = await ended(call(['ipset', 'restore', '-exist'], text), 'ipset', doing);
     if (finished.code !== 0) throw notLoaded(finished, 'ipset', doing);
+    if (proof !== undefined && !finished.stdout.split('\n').includes(proof)) throw didNothing('ipset', doing);
   };
   // The sets belong to the gate that took the place of that one.
   const noSets = flavor === undefined ? await lacksSets(families, changeSets) : 'not asked';
