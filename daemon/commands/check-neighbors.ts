@@ -2,7 +2,7 @@
 // which answer of the knock port stands out least among theirs. It looks and changes nothing.
 import { formatPortRange } from '../../protocol/ports.ts';
 import type { Config } from '../config/config.ts';
-import { adviceFor } from '../neighbors/advice.ts';
+import { adviceFor, adviceForKnocks } from '../neighbors/advice.ts';
 import { listRules } from '../neighbors/listing.ts';
 import type { Ruleset } from '../neighbors/ruleset.ts';
 import { surroundings } from '../neighbors/surroundings.ts';
@@ -44,6 +44,8 @@ export async function checkNeighbors(config: Config): Promise<Neighbors> {
   const around = await surroundings(config.interfaces.map(({ name }) => name));
   const findings = findObstacles(ruleset, config.protect, config.networks, around);
   const advised = findings.map((finding) => ({ finding, advice: adviceFor(finding) }));
+  const knocks = { protocol: 'udp', first: config.port, last: config.port } as const;
+  const lost = config.capture === 'udp' ? findObstacles(ruleset, [knocks], [], around).flatMap((each) => adviceForKnocks(each) ?? []) : [];
   const sure = advised.filter(({ finding }) => finding.fate.kind !== 'cannot-tell');
   const dropping = droppingChains(ruleset);
   return {
@@ -54,7 +56,7 @@ export async function checkNeighbors(config: Config): Promise<Neighbors> {
       ...dropping.map((chain) => `${chain} drops by default${findings.length === 0 ? ', and lets every protected port in' : ''}`),
       ...advised.filter((each) => !sure.includes(each)).map(({ advice }) => safeText(`${advice.message}: ${advice.cure}`, 600)),
     ],
-    problems: sure.map(({ advice }) => problemAt(undefined, advice.message, advice.cure, 'warning')),
+    problems: [...lost, ...sure.map(({ advice }) => advice)].map(({ message, cure }) => problemAt(undefined, message, cure, 'warning')),
   };
 }
 

@@ -32,6 +32,19 @@ export function adviceFor(finding: Finding): Advice {
   }
 }
 
+/** For a capture that is behind the others' rules: what keeps knocks themselves from it. Undefined where it cannot be told. */
+export function adviceForKnocks(finding: Finding): Advice | undefined {
+  const { fate, ports } = finding;
+  if (fate.kind === 'cannot-tell') return undefined;
+  const owner = ownerOf(fate.at.chain);
+  const who = owner === 'other' ? 'another firewall of this host' : owner;
+  const some = fate.kind === 'only-some' ? ' but some' : '';
+  return {
+    message: `knocks${some} do not reach capture: udp: ${who} ${fate.how}s ${ports.map(formatPortRange).join(', ')}${scopeOf(finding)} (${placeText(fate.at)})`,
+    cure: `set capture: nflog, which sees them before that, or ${cureFor(finding, owner)}`,
+  };
+}
+
 type Owner = 'ufw' | 'firewalld' | 'Docker' | 'fail2ban' | 'other';
 
 /** Whose a chain is, by the names that these programs give. */

@@ -17,7 +17,7 @@ import { openMs, startProbing } from './neighbors-probe.ts';
 
 const skip = labMissing() ?? false;
 const OPEN_PORT = 8024;
-const FLUSHES = 12;
+const FLUSHES = 10;
 const KILLS = 6;
 const SLACK_MS = 2_000;
 /** On a wire this short nobody answers late. */
@@ -122,36 +122,6 @@ for (const capture of ['nflog', 'raw', 'udp'] as const) {
       });
     }
 
-    test('all rules flushed in a loop while somebody knocks: never open for a second to a stranger, and knocks get through', async () => {
-      const probes = await Promise.all(addresses().map((address) => startProbing(stage.stranger, address, [PORT, FORBIDDEN_PORT])));
-      let flushing = true;
-      const flushes = (async () => {
-        for (let round = 0; round < FLUSHES; round += 1) {
-          for (const argv of flushCommands()) await exec(argv);
-          await stage.stranger.exec(['sleep', '0.3']); // the pace of the loop
-        }
-        flushing = false;
-      })();
-      let knocks = 0;
-      for (; flushing; knocks += 1) {
-        const address = addresses()[knocks % 2] ?? '';
-        assert.match(await knockBy(stage.bob, address, '-t', '20s'), /open after/);
-      }
-      await flushes;
-      assert.ok(knocks >= 2, `${knocks} knocks`);
-      await waitFor(() => stands(exec), { deadlineMs: 3_000, what: 'the gate to be back' });
-      for (const address of addresses()) assert.equal(await stage.door(address, stage.stranger), 'timeout');
-      for (const probe of probes) {
-        const tries = probe.tries();
-        const opened = await probe.stop();
-        assert.ok(tries > 100, `${tries} tries`);
-        // Where our table is ours nobody flushes it; elsewhere it is back at once.
-        if (isNftables()) assert.deepEqual(opened, []);
-        assert.ok(openMs(opened) < 1_000, opened.join('\n'));
-      }
-      await stage.postern.posternd(['revoke', 'bob']);
-    });
-
     test('kill -9 in a loop: shut to a stranger all the time, grants stand, fresh knocks open, replays do not', async () => {
       const probes = await Promise.all(addresses().map((address) => startProbing(stage.stranger, address, [PORT, FORBIDDEN_PORT])));
       for (let round = 0; round < KILLS; round += 1) {
@@ -166,6 +136,38 @@ for (const capture of ['nflog', 'raw', 'udp'] as const) {
         for (const host of [stage.client, stage.stranger]) assert.equal(await stage.door(address, host), 'timeout');
       }
       for (const probe of probes) assert.deepEqual(await probe.stop(), []);
+    });
+
+    // Last, as who got in while the gate was gone keeps that one connection, and what connection tracking remembers of it lets its source port in again.
+    test('all rules flushed in a loop while somebody knocks: never open for a second to a stranger, and knocks get through', async () => {
+      const probes = await Promise.all(addresses().map((address) => startProbing(stage.stranger, address, [PORT, FORBIDDEN_PORT])));
+      let flushing = true;
+      const flushes = (async () => {
+        for (let round = 0; round < FLUSHES; round += 1) {
+          for (const argv of flushCommands()) await exec(argv);
+          await stage.stranger.exec(['sleep', isNftables() ? '0.3' : '0.9']); // the pace of the loop
+        }
+        flushing = false;
+      })();
+      let knocks = 0;
+      for (; flushing; knocks += 1) {
+        const address = addresses()[knocks % 2] ?? '';
+        assert.match(await knockBy(stage.bob, address, '-t', '20s'), /open after/);
+        await stage.client.exec(['sleep', '0.5']); // a key has 64 knocks a minute, and some of them are lost here
+      }
+      await flushes;
+      assert.ok(knocks >= 2, `${knocks} knocks`);
+      await waitFor(() => stands(exec), { deadlineMs: 3_000, what: 'the gate to be back' });
+      for (const address of addresses()) assert.equal(await stage.door(address, stage.stranger), 'timeout');
+      for (const probe of probes) {
+        const tries = probe.tries();
+        const opened = await probe.stop();
+        assert.ok(tries > 100, `${tries} tries`);
+        // Where our table is ours nobody flushes it; elsewhere it is back at once.
+        if (isNftables()) assert.deepEqual(opened, []);
+        assert.ok(openMs(opened) < 1_000, opened.join('\n'));
+      }
+      await stage.postern.posternd(['revoke', 'bob']);
     });
 
     test('when it is taken down everything is as without it: the door was shut by the gate', async () => {

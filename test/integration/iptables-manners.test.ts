@@ -139,7 +139,9 @@ describe(`the manners of the gate in ${backendName()}`, () => {
     }
   });
 
-  test('what others do to the gate is noticed within a second, and loading it again mends it (P27)', async () => {
+  /** What is gone for certain is put back without being asked: the way from here to `install` is longer. */
+  const MENDED = isLegacy ? ['a flush of the table'] : ['a flush of the ruleset'];
+  test('what others do to the gate is noticed within a second, and loading it again mends it; a flush mends itself (P27)', async () => {
     let suspected = 0;
     const bound = timed(opening('bound', CLIENT[4], 'tcp/22', 4000), 600_000);
     gate.watch(() => {
@@ -160,8 +162,13 @@ describe(`the manners of the gate in ${backendName()}`, () => {
       // The events of our own loading come first.
       const before_ = suspected;
       command(...harm);
-      await until(async () => suspected > before_ && !(await gate.intact()), 1000);
-      await gate.install(LAYOUT, [bound]);
+      if (MENDED.includes(what)) {
+        await until(() => suspected > before_, 1000);
+        await until(() => gate.intact());
+      } else {
+        await until(async () => suspected > before_ && !(await gate.intact()), 1000);
+        await gate.install(LAYOUT, [bound]);
+      }
       assert.equal(await gate.intact(), true, what);
       assert.equal(await knockAtPort(lab, gate, SERVER[4], 22, CLIENT[4], 4000), 'open', what);
       command('ip6tables', '-t', 'mangle', '-F', 'PREROUTING');

@@ -80,6 +80,34 @@ describe('check, beside other firewalls', { skip, timeout: 240_000 }, () => {
     assert.deepEqual(report.problems, []);
   });
 
+  test('ufw and capture: udp: says that knocks do not get in, and what helps; the cure works', {
+    skip: neighborMissing('ufw') ?? false,
+  }, async () => {
+    const ufw = new Ufw(stage.server);
+    const config = { protect: [`tcp/${PORT}`, `tcp/${OTHER}`] };
+    try {
+      await ufw.ufw('--force', 'enable');
+      await ufw.ufw('allow', `${PORT}:${OTHER}/tcp`);
+      stage.postern.writeConfig({ ...config, capture: 'nflog' });
+      assert.doesNotMatch(warnings(await check()), /knocks/);
+      stage.postern.writeConfig({ ...config, capture: 'udp' });
+      assert.match(
+        warnings(await check()),
+        /warning: knocks do not reach capture: udp: ufw drops udp\/62201 \(ip filter INPUT: policy drop\): set capture: nflog, .* or run "ufw allow 62201\/udp"/,
+      );
+      await ufw.ufw('allow', '62201/udp');
+      assert.doesNotMatch(warnings(await check()), /knocks/);
+      await stage.postern.start();
+      assert.match(await stage.knock(stage.server.ipv4()), /open after/);
+      await stage.postern.stop();
+      await stage.postern.posternd(['gate', 'down']);
+    } finally {
+      stage.postern.writeConfig(config);
+      await ufw.ufw('disable');
+      ufw.close();
+    }
+  });
+
   test('ufw: says what it denies and how to allow it; the cure works', { skip: neighborMissing('ufw') ?? false }, async () => {
     const ufw = new Ufw(stage.server);
     try {

@@ -1,5 +1,6 @@
 // The gate while it stands: what the kernel holds, what we know of it, and the steps from one state to the next. One step at a time, in the order in
 // which they are asked for. Knows nothing of grants or knocks.
+import type { Family } from '../../../protocol/address.ts';
 import type { Clock, MonotonicMs } from '../../clock.ts';
 import {
   admitsOnce,
@@ -19,7 +20,7 @@ import { noOneShot, tooLate } from './errors.ts';
 import { Kept } from './kept.ts';
 import type { Names } from './names.ts';
 import { changeText } from './restore-text.ts';
-import { type Draft, entryChainLines } from './ruleset.ts';
+import { chainLines, type Draft, entryChainLines } from './ruleset.ts';
 import { datedEntries, isGate, type SavedTable } from './saved.ts';
 import { persistently, Structure } from './structure.ts';
 import { stateOf } from './tables.ts';
@@ -41,6 +42,9 @@ export class IptablesGate {
   readonly #onTrouble: (text: string) => void;
   #queue: Promise<unknown> = Promise.resolve();
   #installed: Installed | undefined;
+  /** The gate is being taken down: what goes is not to be mended. */
+  #leaving = false;
+  #mending: Promise<unknown> = Promise.resolve();
   readonly #kept: Kept;
   readonly #elements: Elements;
   readonly #structure: Structure;
@@ -75,9 +79,10 @@ export class IptablesGate {
         const live = stood ? [] : liveConnections(layout.protect);
         fresh ??= !stood;
         await this.#prepare(openings, asked, before.flat(), live);
-        const after: SavedTable[] = [];
-        for (const [at, tools] of this.#tools.families.entries())
-          after.push(...(await this.#structure.load(tools, this.#draft(tools, layout), before[at] ?? [])));
+        const loading = this.#tools.families.map((tools, at) => this.#structure.load(tools, this.#draft(tools, layout), before[at] ?? []));
+        // Nothing of one family goes on behind the back of what comes next.
+        await Promise.allSettled(loading);
+        const after = (await Promise.all(loading)).flat();
         this.#installed = { layout, state: stateOf(after, this.#names, this.#kept.rules()) };
       });
       return { fresh: fresh === true };
@@ -90,6 +95,32 @@ export class IptablesGate {
       if (this.#installed === undefined || this.#tools.lacksIpv6()) return false;
       return (await this.#state(this.#installed.layout)) === this.#installed.state;
     });
+  }
+
+  /**
+   * The rules of these families are gone: loads them at once, without a look at what is there and without waiting for the step that is under way,
+   * which looks and writes again when it finds something else than it meant. Whoever calls it has the gate looked at afterwards: if something was
+   * there the way to us stands twice until then.
+   */
+  mend(families: readonly Family[]): Promise<void> {
+    const layout = this.#installed?.layout;
+    if (layout === undefined || this.#leaving) return Promise.resolve();
+    const tools = this.#tools.families.filter(({ family }) => families.includes(family));
+    const loading = tools.map((each) => this.#structure.mend(each, this.#draft(each, layout)));
+    const mending = Promise.allSettled([this.#mending, ...loading]);
+    this.#mending = mending;
+    return mending.then(async () => {
+      await Promise.all(loading);
+      this.#onTrouble('somebody flushed the rules that the gate stood in: it was put back at once');
+    });
+  }
+
+  /** How many entries, as iptables-legacy counts them, the gate has in one family: each rule, and two for each chain. 0 without a gate. */
+  entryCount(family: Family): number {
+    const layout = this.#installed?.layout;
+    const tools = this.#tools.families.find((each) => each.family === family);
+    if (layout === undefined || tools === undefined) return 0;
+    return chainLines(this.#draft(tools, layout)).reduce((count, line) => count + (line.startsWith(':') ? 2 : 1), 0);
   }
 
   open(openings: readonly TimedOpening[]): Promise<void> {
@@ -155,10 +186,16 @@ export class IptablesGate {
 
   remove(): Promise<void> {
     return this.#inTurn(async () => {
-      await persistently(async () => {
-        for (const tools of this.#tools.families) await this.#structure.remove(tools, this.#refuse());
-      });
-      this.#installed = undefined;
+      this.#leaving = true;
+      try {
+        await this.#mending;
+        await persistently(async () => {
+          for (const tools of this.#tools.families) await this.#structure.remove(tools, this.#refuse());
+        });
+        this.#installed = undefined;
+      } finally {
+        this.#leaving = false;
+      }
       this.#kept.replace([]);
       const left = await this.#elements.destroy();
       if (left !== undefined) this.#onTrouble(`${left.message}: without the gate they mean nothing`);

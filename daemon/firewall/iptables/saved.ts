@@ -42,9 +42,12 @@ export function isGate(table: SavedTable, names: Names): boolean {
   return jumpsToUs(table, names).some(({ chain }) => chain === 'PREROUTING');
 }
 
+const NOTE = /--comment "postern made ([A-Za-z/ ]+)"/;
+
 /** The same text as long as nobody changes our chains or the ways into them; entries and counters do not count. */
 export function fingerprint(table: SavedTable, names: Names): string {
-  const own = table.rules.filter(({ chain, text }) => names.isOwn(chain) && readDatedRule(text) === undefined);
+  // The note of what was made beside the gate is another one after a flush: more had to be made.
+  const own = table.rules.filter(({ chain, text }) => names.isOwn(chain) && readDatedRule(text) === undefined && !NOTE.test(text));
   const jumps = jumpsToUs(table, names);
   const lines = [...ownChains(table, names), ...[...own, ...jumps].map(({ chain, text }) => `${chain} ${text}`)];
   return `${table.name}\n${lines.join('\n')}\n${isBypassed(table, names) ? 'bypassed' : ''}`;
@@ -90,6 +93,5 @@ export function countersOf(table: SavedTable, names: Names): GateCounters {
 
 /** What the gate made that was not there before it: see leftovers.ts. */
 export function madeBy(table: SavedTable, names: Names): readonly string[] {
-  const note = /--comment "postern made ([A-Za-z/ ]+)"/;
-  return table.rules.flatMap(({ chain, text }) => (chain === names.entry ? (note.exec(text)?.[1]?.split(' ') ?? []) : []));
+  return table.rules.flatMap(({ chain, text }) => (chain === names.entry ? (NOTE.exec(text)?.[1]?.split(' ') ?? []) : []));
 }
