@@ -5,9 +5,11 @@ import { safeText } from '../safe-text.ts';
 import { VERSION } from '../version.ts';
 import { defineClients } from './clients.ts';
 import { settleFor } from './definition.ts';
+import { defineExplain } from './explain.ts';
 import { defineGate } from './gate.ts';
 import { defineGrants } from './grants.ts';
 import { defineLog } from './log.ts';
+import { definePorts } from './ports.ts';
 import { defineService } from './service.ts';
 
 const ROOT_HELP = `
@@ -44,6 +46,8 @@ export function posterndProgram(): Command {
   defineGrants(root, globals);
   defineClients(root, globals);
   defineLog(root, globals);
+  defineExplain(root, globals);
+  definePorts(root, globals);
   return root;
 }
 

@@ -56,6 +56,18 @@ export function holdsWithin(window: TimeWindow, now: UnixMs, until: UnixMs): boo
   });
 }
 
+/** The first minute after `now` in which the window holds, at most a month ahead; undefined when there is none. For a window that does not hold now. */
+export function windowStart(window: TimeWindow, now: UnixMs): UnixMs | undefined {
+  const first = Math.floor(now / QUARTER_MS);
+  for (let quarter = first; quarter < first + QUARTERS_AHEAD; quarter += 1) {
+    const from = Math.max(now, quarter * QUARTER_MS);
+    if (!holdsWithin(window, unixMs(from), unixMs((quarter + 1) * QUARTER_MS))) continue;
+    for (let at = Math.floor(from / MINUTE_MS) * MINUTE_MS; at < (quarter + 1) * QUARTER_MS; at += MINUTE_MS)
+      if (windowEnd(window, unixMs(at), unixMs(at + 1)) !== undefined) return unixMs(at);
+  }
+  return undefined;
+}
+
 /** `wholeHours`: no minute is left out of any hour. `wholeDays`: and no hour of any day. */
 type Pattern = {
   readonly holdsIn: (minuteMs: number) => boolean;

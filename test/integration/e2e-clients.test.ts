@@ -61,6 +61,30 @@ describe('posternd client, beside a running daemon', { skip, timeout: 240_000 },
     await stage.postern.posternd(['revoke', home()]);
   });
 
+  test('explain says before what the knock finds, and that the daemon does not know a change yet', async () => {
+    const explain = () => stage.postern.posternd(['explain', 'alice', REQUEST, '--from', home()], { mayFail: true });
+    assert.match((await explain()).stdout, new RegExp(`^yes: alice may open ${REQUEST} for 30s, from ${home()}`));
+    await open('alice');
+    await stage.postern.posternd(['revoke', home()]);
+    await client('disable', 'alice');
+    const before = (await stage.postern.status()).knocks.dropped['client-disabled'] ?? 0;
+    const said = await explain();
+    assert.deepEqual([said.code, said.stderr], [1, 'posternd: refused (client-disabled)\n']);
+    await stage.alice.knock(['server4', REQUEST, '--no-verify']);
+    await waitFor(async () => ((await stage.postern.status()).knocks.dropped['client-disabled'] ?? 0) > before, {
+      what: 'the same refusal',
+    });
+    const rules = readFileSync(stage.postern.rulesFile, 'utf8');
+    writeFileSync(stage.postern.rulesFile, rules.replace('"enabled": false', '"enabled": true').replace('enabled: false', 'enabled: true'));
+    assert.match(
+      (await explain()).stdout,
+      /^note: the running posternd has read the rules before they were changed: run "posternd reload"$/m,
+    );
+    await client('disable', 'alice');
+    await client('enable', 'alice');
+    assert.doesNotMatch((await explain()).stdout, /note:/);
+  });
+
   test('rules that are written and that the daemon refuses: exit 1, and it says that the old ones hold', async () => {
     const config = readFileSync(stage.postern.configFile, 'utf8');
     const people = readFileSync(stage.postern.rulesFile, 'utf8');

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { initCommand } from '../../daemon/commands/init.ts';
-import { parseSocketTable } from '../../daemon/commands/listening.ts';
 import { loadConfig } from '../../daemon/config/load.ts';
+import { parseTable } from '../../daemon/ports/sockets.ts';
 import { loadRuleBook } from '../../daemon/rules/load.ts';
 
 const POSTERND = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
@@ -184,7 +184,7 @@ describe('the list of sockets', () => {
    2: B80D0120000000000000000001000000:01BB 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 1236 1
 `;
     assert.deepEqual(
-      parseSocketTable(table, '0A').map(({ address, port, inode }) => [address.text, port, inode]),
+      parseTable(table, '0A').map(({ address, port, inode }) => [address.text, port, inode]),
       [
         ['127.0.0.1', 22, '1234'],
         ['2001:db8::1', 443, '1236'],
