@@ -17,6 +17,7 @@ Examples:
   sudo posternd init             make /etc/postern
   sudo posternd check            is everything right?
   sudo posternd status           who is in, and what was refused
+  sudo posternd client --help    let somebody in, or out
   sudo posternd log --since 12h  who knocked last night
   sudo posternd -c /srv/second/postern.yaml status
 
