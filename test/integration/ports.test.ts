@@ -39,7 +39,7 @@ type Report = {
 /** Sockets of every kind, in one process; it says when they stand. */
 const LISTENER = `
 const net = require('node:net'), dgram = require('node:dgram'), [v4, v6] = process.argv.slice(1);
-const tcp = (options) => new Promise((done, fail) => net.createServer((socket) => socket.end()).on('error', fail).listen(options, done));
+const tcp = (options) => new Promise((done, fail) => net.createServer((socket) => socket.on('error', () => {}).end()).on('error', fail).listen(options, done));
 const udp = (type, options) => new Promise((done) => { const s = dgram.createSocket(type); s.bind(options, () => done(s)); });
 (async () => {
   await tcp({ port: 7001, host: '0.0.0.0' });
@@ -175,7 +175,7 @@ describe('posternd ports', { skip, timeout: 240_000 }, () => {
       assert.equal(all.gate, 'down');
       assert.match(all.notes.join('\n'), /THE GATE IS DOWN/);
       assert.deepEqual([rowOf(all, PORT).reach, rowOf(all, FORBIDDEN_PORT).reach], ['everyone', 'everyone']);
-      await compare(all, stage.stranger, ['everyone']);
+      assert.ok((await compare(all, stage.stranger, ['everyone'])) >= 18);
     } finally {
       await stage.postern.posternd(['gate', 'up']);
     }
@@ -236,7 +236,7 @@ describe('posternd ports', { skip, timeout: 240_000 }, () => {
       assert.deepEqual([7001, 7003, 7006, 7004, PORT].map(reach), ['everyone', 'nobody', 'some', 'loopback', 'nobody']);
       assert.match(rowOf(all, 7003).families[0]?.by ?? '', /^ufw drops it \(/);
       assert.match(rowOf(all, PORT).families[0]?.by ?? '', /^protected; ufw drops it \(/);
-      await compare(all, stranger, ['everyone']);
+      assert.ok((await compare(all, stranger, ['everyone'])) >= 18);
       assert.equal((await client.connect(server.ipv4(), 7006)).outcome, 'open', 'the some');
       const exposed = await ports('--exposed', '--json');
       assert.deepEqual(
