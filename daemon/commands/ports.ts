@@ -86,14 +86,21 @@ async function look(config: Config, notes: string[]): Promise<Situation> {
     notes.push(`what other firewalls do could not be seen, so nothing counts as stopped by them: ${safeText(listing.why)}`);
   if (gate === 'down' && config.firewall !== 'none')
     notes.push('THE GATE IS DOWN: protected ports are open to everyone; "posternd gate up" closes them');
+  if (gate === 'changed')
+    notes.push('SOMEBODY CHANGED THE GATE: whether protected ports are closed cannot be said; "posternd gate up" puts it right');
   if (gate === 'unknown') notes.push('whether the gate is up could not be seen: run it as root');
   if (rules.problems.some(({ severity }) => severity === 'error')) notes.push('the rules are wrong in places: see "posternd check"');
   return { config, gate, ruleset: listing.kind === 'read' ? listing.ruleset : undefined, around, book: rules.draft };
 }
 
-/** The kernel's word; where only root may look, the daemon's. */
+/** The daemon's word, which knows whether somebody changed the gate; without one, the kernel's, where only root may look. */
 async function gateState(config: Config): Promise<Situation['gate']> {
   if (config.firewall === 'none') return 'down';
+  const status = await askDaemon(config.control, { command: 'status' }, StatusReport).catch((error: unknown) => {
+    if (error instanceof CommandError) return undefined;
+    throw error;
+  });
+  if (status !== undefined) return status.gate.state === 'none' ? 'down' : status.gate.state;
   const nft = await tableStands(config.table);
   if (nft === 'up') return 'up';
   const iptables = await listIptables(config.table).then(
@@ -101,12 +108,7 @@ async function gateState(config: Config): Promise<Situation['gate']> {
     () => undefined,
   );
   if (iptables === true) return 'up';
-  if (nft === 'down' && iptables === false) return 'down';
-  const status = await askDaemon(config.control, { command: 'status' }, StatusReport).catch((error: unknown) => {
-    if (error instanceof CommandError) return undefined;
-    throw error;
-  });
-  return status?.gate.state ?? (nft === 'down' ? 'down' : 'unknown');
+  return nft === 'down' ? 'down' : 'unknown';
 }
 
 async function tableStands(name: string): Promise<Situation['gate']> {

@@ -22,7 +22,8 @@ export type FamilyReach = { readonly version: 4 | 6; readonly reach: Reach; read
 
 export type Situation = {
   readonly config: Pick<Config, 'protect' | 'trusted' | 'interfaces' | 'port' | 'firewall'>;
-  readonly gate: 'up' | 'down' | 'unknown';
+  /** `changed`: it stands, and is not as it should be. */
+  readonly gate: 'up' | 'down' | 'changed' | 'unknown';
   /** Undefined: they could not be read. */
   readonly ruleset: Ruleset | undefined;
   /** All interfaces, with those that clients may come by. */
@@ -84,6 +85,7 @@ function reachIn(socket: Pick<OpenSocket, 'protocol' | 'port' | 'address' | 'dev
   if (!coveredBy(config.protect, range)) return outer ?? { reach: 'everyone', by: 'not protected' };
   const hole = gateHole(situation, device);
   if (hole !== undefined) return outer ?? { reach: 'everyone', by: hole };
+  if (situation.gate === 'changed') return outer ?? { reach: 'unknown', by: 'protected, but somebody changed the gate' };
   if (outer !== undefined && outer.reach !== 'unknown') return { ...outer, by: `protected; ${outer.by}` };
   const opened = openingsOf(protocol, port, situation.book).length > 0;
   const trusted = config.trusted.filter((network) => network.address.family === version).map(({ text }) => text);

@@ -11,7 +11,7 @@ export function definePorts(root: Command, globals: Settle): void {
     .addHelpText(
       'after',
       '\nREACH is everyone; everyone? (hangs on a rule of another firewall that cannot be decided); some (whom another firewall lets in); knock first;' +
-        '\ntrusted (the networks of "trusted"); nobody; or loopback. Without root it says what it could not see, and counts that as open.' +
+        '\ntrusted (the networks of "trusted"); nobody; or loopback. Without root it says what it could not see.' +
         "\n\nExamples:\n  sudo posternd ports\n  sudo posternd ports --exposed || mail -s 'open ports' root\n  sudo posternd ports --json | jq '.sockets[] | select(.reach == \"everyone\")'",
     )
     .action(async (options: Globals & { exposed?: boolean }) => {
