@@ -245,6 +245,22 @@ describe('posternd client enable, disable, remove', { timeout: 120_000 }, () => 
     assert.deepEqual(readdirSync(join(root, 'rules.d')), ['ops.yaml']);
   });
 
+  test('on a full disk, or one that cannot be written, nothing changes', { skip: process.geteuid?.() !== 0 }, async () => {
+    const rules = join(root, 'rules.d');
+    const posternd = command(['disable', 'bob'])
+      .map((word) => `'${word}'`)
+      .join(' ');
+    const script = `set -e
+      mount --make-rprivate /; cp ${ops()} ${root}/kept; mount -t tmpfs -o size=16k,mode=755 none ${rules}; cp -p ${root}/kept ${ops()}
+      dd if=/dev/zero of=${rules}/.fill bs=1k 2>/dev/null || true
+      ${posternd} || echo "exit $?"; cmp ${root}/kept ${ops()}; ls -A ${rules}
+      rm ${rules}/.fill; mount -o remount,ro ${rules}
+      ${posternd} || echo "exit $?"; cmp ${root}/kept ${ops()}`;
+    const { stdout, stderr } = await run(['unshare', '--mount', 'sh', '-c', script]);
+    assert.equal(stdout, 'exit 1\n.fill\nops.yaml\nexit 1\n');
+    assert.match(stderr, /cannot change .*ops\.yaml \(ENOSPC\): what stood there stands unchanged\n.*cannot change .*rules\.d \(EROFS\)/);
+  });
+
   test('an editor that saved meanwhile is not undone', async () => {
     await assert.rejects(replaceFile(ops(), Buffer.from('old'), Buffer.from('new')), /was changed by somebody else just now/);
     assert.equal(text(), OPS);
