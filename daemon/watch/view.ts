@@ -66,7 +66,8 @@ function bodyOf(look: Extract<Look, { kind: 'seen' }>, before: Look | undefined,
   const grantRoom = Math.max(1, left - recentRoom);
   const shown = grants.slice(scroll, scroll + grantRoom);
   const hidden = report.grants_total - shown.length;
-  const more = hidden > 0 ? `${report.grants_total} grants, ${hidden} of them not on the screen` : `${report.grants_total} grants`;
+  const all = `${report.grants_total} ${report.grants_total === 1 ? 'grant' : 'grants'}`;
+  const more = hidden > 0 ? `${all}, ${hidden} of them not on the screen` : all;
   return [
     ...state,
     { text: '' },
