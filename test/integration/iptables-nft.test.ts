@@ -4,3 +4,4 @@ import { useBackend } from '../lab/backend.ts';
 useBackend('iptables-nft');
 await import('./gate-openings.test.ts');
 await import('./gate-layout.test.ts');
+await import('./gate-reuse.test.ts');

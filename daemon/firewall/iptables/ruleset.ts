@@ -100,10 +100,10 @@ function otherChains(draft: Draft): Readonly<Partial<Record<Suffix, readonly str
     OURS: [
       ...trusted.filter(({ address }) => address.family === family).map(({ text }) => `-s ${text} -j RETURN`),
       `-j ${names.chain('CUTS')}`,
-      // Answers to what this host began (WireGuard, NTP, IKE from a protected source port).
-      `${established} --ctdir REPLY -j RETURN`,
       // Conntrack calls a SYN established too when it still remembers a connection from the same source port: whoever had one must knock again.
       `-p tcp -m tcp --syn -g ${names.chain('OPEN')}`,
+      // Answers to what this host began (WireGuard, NTP, IKE from a protected source port).
+      `${established} --ctdir REPLY -j RETURN`,
       // `related` is left out on purpose: ICMP is never protected, and helpers could open ports.
       `${established} -m connlabel --label ${ENDING_LABEL} -g ${names.chain('WHILE')}`,
       `${established} -j RETURN`,

@@ -21,6 +21,10 @@ const TRANSPORT_HEADER = 2;
 const IFNAMSIZ = 16;
 const RTN_LOCAL = 2;
 const PACKET_OTHERHOST = 3;
+const IPPROTO_TCP = 6;
+// The flags of the TCP header, octet 13 (RFC 9293, 3.1).
+const FIN_SYN_RST_ACK = 0x17;
+const SYN = 0x02;
 const SECONDS_IN_WEEK = 604_800n;
 
 function expression(name: string, parts: readonly Uint8Array[]): Uint8Array {
@@ -91,6 +95,16 @@ export function family(version: 4 | 6): Expressions {
 
 export function protocolIs(protocol: number): Expressions {
   return [meta('l4proto'), compare('eq', new Uint8Array([protocol]))];
+}
+
+/** `tcp flags syn / fin,syn,rst,ack`: the packet that begins a connection. */
+export function isFirstOfTcp(): Expressions {
+  return [
+    ...protocolIs(IPPROTO_TCP),
+    payload(TRANSPORT_HEADER, 13, 1),
+    mask(new Uint8Array([FIN_SYN_RST_ACK])),
+    compare('eq', new Uint8Array([SYN])),
+  ];
 }
 
 /** `iifname "eth0"` */

@@ -3,7 +3,8 @@
 //
 // prerouting, raw:     sieve ── knock port ──► knock      tag armed: delete it, count, log, drop; else junk
 // prerouting, mangle:  gate ── on an interface ──► arrived ── protected port ──► here ── our address ──► ours
-//                      ours: trusted, cut, answers, established, openings, one-shots; what is left ──► refuse
+//                      ours: trusted, cut, first packets ──► openings, answers, established; what is left ──► openings
+//                      openings: grants, one-shots; what is left ──► refuse
 import { PROTOCOL_NUMBER } from '../../../protocol/ports.ts';
 import type { GateLayout, Opening } from '../firewall.ts';
 import * as e from './expressions.ts';
@@ -103,6 +104,7 @@ function gateOnly(layout: GateLayout): readonly Chain[] {
       ],
     },
     { name: 'ours', hook: undefined, rules: oursRules(layout) },
+    { name: 'openings', hook: undefined, rules: openingRules() },
     {
       name: 'while_granted',
       hook: undefined,
@@ -127,7 +129,6 @@ function gateOnly(layout: GateLayout): readonly Chain[] {
 
 function oursRules(layout: GateLayout): readonly Rule[] {
   const accept = e.verdict('return');
-  const label = [...e.setLabel(ENDING_LABEL), ...accept];
   return [
     ...layout.trusted.map(({ address, prefix }) => [
       ...e.family(address.family),
@@ -135,11 +136,22 @@ function oursRules(layout: GateLayout): readonly Rule[] {
       ...accept,
     ]),
     ...VERSIONS.map((version) => [...e.family(version), ...e.inSet(cutSet(version), cutKeyParts(version)), ...e.toChain('goto', 'cutoff')]),
+    // Conntrack calls a SYN established too while it remembers a connection of the same source port: whoever had one must knock again.
+    [...e.isFirstOfTcp(), ...e.toChain('goto', 'openings')],
     // Answers to what this host began (WireGuard, NTP, IKE from a protected source port).
     [...e.connectionState('established'), ...e.replyDirection(), ...accept],
     // `related` is left out on purpose: ICMP is never protected, and helpers could open ports.
     [...e.connectionState('established'), ...e.hasLabel(ENDING_LABEL), ...e.toChain('goto', 'while_granted')],
     [...e.connectionState('established'), ...accept],
+    e.toChain('goto', 'openings'),
+  ];
+}
+
+/** What begins: only what somebody was let in for. */
+function openingRules(): readonly Rule[] {
+  const accept = e.verdict('return');
+  const label = [...e.setLabel(ENDING_LABEL), ...accept];
+  return [
     ...admitting('ending', label),
     ...admitting('bound-ending', label),
     ...admitting('grant', accept),

@@ -2,11 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Firewall } from '../../daemon/firewall/firewall.ts';
-import { useBackend } from '../lab/backend.ts';
 import { openGate } from './gate-backend.ts';
 import { CLIENT, dial, echoService, LAYOUT, type Lab, opening, openLab, SERVER, talk, timed } from './gate-lab.ts';
 
-useBackend('iptables-nft');
 const SOURCE_PORT = 4000;
 
 describe('the source port of a connection that conntrack remembers', () => {
