@@ -132,7 +132,7 @@ export async function examineClock(
   if (target === undefined)
     return { finding: about('clock', 'skipped', 'clock-unknown', `${says}; nobody to compare with`), clock, hostClock: undefined };
   const { hostClock: ask } = await import('./host-clock.ts');
-  const hostClock = await ask(target, options.host, localAddressFor(from, target.family), world.now);
+  const hostClock = await ask(target, localAddressFor(from, target.family), world.now);
   return { finding: comparedClock(hostClock, options.host, says), clock, hostClock };
 }
 

@@ -13,7 +13,6 @@ const MAX_WAIT_MS = 1000;
 /** Undefined when it cannot be found out. */
 export async function hostClock(
   target: IpAddress,
-  host: string,
   from: IpAddress | undefined,
   now: World['now'],
 ): Promise<(Clock & { readonly kind: 'measured' }) | undefined> {
@@ -25,7 +24,8 @@ export async function hostClock(
       method: 'HEAD',
       path: '/',
       agent: false,
-      headers: { host: target.text === host && target.family === 6 ? `[${host}]` : host, connection: 'close' },
+      // By its address: any answer will do, and the name as it was typed may be one that only this machine knows.
+      headers: { connection: 'close' },
       ...(from === undefined ? {} : { localAddress: from.text }),
     });
     const finish = (clock?: Clock & { readonly kind: 'measured' }) => {

@@ -1,6 +1,6 @@
 // `knock HOST [SERVICE…]` and `knock close`: from options to what is printed and the exit code.
 import { type Closing, closeDoor } from './close-door.ts';
-import { type CommandError, isCommandError } from './command-error.ts';
+import { CommandError, isCommandError } from './command-error.ts';
 import { type Circumstances, circumstancesOf, explainFailure, explainStillOpen, explainUnsent } from './diagnose.ts';
 import { type AddressReport, knockAtAll } from './door.ts';
 import { clockNote } from './explain-clock.ts';
@@ -8,6 +8,7 @@ import { localAddressFor } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
 import type { KnockPlan } from './plan.ts';
 import { type Prepared, prepareKnock } from './prepare.ts';
+import { quote } from './quote.ts';
 import { formatMs, type JsonReport, jsonAddress, jsonClock, jsonError, printError, roundMs } from './report.ts';
 import { formatRequest } from './services.ts';
 import type { Clock } from './time-source.ts';
@@ -77,7 +78,7 @@ async function compareClocks({ plan, clock }: Prepared, reports: readonly Addres
   const [first] = sent;
   if (first === undefined || !silent || plan.unchecked !== undefined || clock.kind !== 'system') return undefined;
   const { hostClock } = await import('./host-clock.ts');
-  return await hostClock(first.address, plan.host, localAddressFor(plan.from, first.address.family), world.now);
+  return await hostClock(first.address, localAddressFor(plan.from, first.address.family), world.now);
 }
 
 function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], hostClock: HostClock, world: World): Finding {
@@ -87,7 +88,7 @@ function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], hostCl
   if (sent.length === 0) return failed(explainUnsent(reports, about));
   if (plan.unchecked !== undefined) return unchecked(plan, sent, `not checked: ${plan.unchecked}`);
   const won = reports.find((report) => report.ports.every((port) => port.after === 'open'));
-  if (won === undefined) return failed(explainFailure(reports, about));
+  if (won === undefined) return failed(withDoctor(explainFailure(reports, about), plan));
   const afterMs = Math.max(...won.ports.map((port) => port.openedAfterMs ?? 0));
   const wasOpen = won.ports.some((port) => port.before === 'open');
   return {
@@ -99,6 +100,16 @@ function judgeOpen(prepared: Prepared, reports: readonly AddressReport[], hostCl
     notes: [...openNotes(won, plan), ...plan.probes.unprobed.map((why) => `not checked: ${why}`)],
     error: undefined,
   };
+}
+
+/** Where more can be found out than from one knock in vain. */
+function withDoctor(error: CommandError, { host, requests }: KnockPlan): CommandError {
+  if (error.code !== 'not-open' && error.code !== 'refused') return error;
+  const words = [host, ...requests.map(formatRequest)].join(' ');
+  return new CommandError(error.exitCode, error.code, error.message, [
+    ...error.hints,
+    `link by link: knock doctor ${quote(words).slice(1, -1)}`,
+  ]);
 }
 
 function openNotes(won: AddressReport, plan: KnockPlan): readonly string[] {

@@ -242,7 +242,7 @@ describe('knock', { skip, timeout: 180_000 }, () => {
         text: 'silence lists its causes in order',
         args: (here: Doorway) => [here.server.ipv4(), REQUEST, '-p', '62202', '--timeout', '1s'],
         code: 1,
-        says: /^knock: tcp\/8022 on [\d.]+ did not open within 1 s \(3 knocks were sent.*\n(.*\n)*.*not enrolled(.*\n)*.*clock(.*\n)*.*posternd status/,
+        says: /^knock: tcp\/8022 on [\d.]+ did not open within 1 s \(3 knocks were sent.*\n(.*\n)*.*not enrolled(.*\n)*.*clock(.*\n)*.*posternd status(.*\n)*.*knock doctor [\d.]+ tcp\/8022\n$/,
       },
       {
         text: 'a service that is down behind an open door',

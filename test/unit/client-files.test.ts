@@ -73,6 +73,7 @@ describe('profiles', () => {
     },
     { text: 'services that are no list', yaml: 'profiles:\n  a:\n    services: ssh\n', says: /^c:3:15: services: expected a list/ },
     { text: 'a nonsense source', yaml: 'profiles:\n  a:\n    source: nat\n', says: /^c:3:13: source: not a source: "nat"/ },
+    { text: 'a clock over http', yaml: 'profiles:\n  a:\n    time: http://b\n', says: /^c:3:11: time: a clock over http: can be forged/ },
     {
       text: 'a STUN server that is none',
       yaml: 'profiles:\n  a:\n    stun_server: a b\n',

@@ -150,7 +150,7 @@ describe('the command line', () => {
     }
   }
 
-  for (const command of [[], ['close'], ['proxy'], ['keygen']]) {
+  for (const command of [[], ['close'], ['proxy'], ['doctor'], ['keygen']]) {
     test(`"${['knock', ...command, '--help'].join(' ')}" has examples`, async () => {
       const { code, out } = await outcome(...command, '--help');
       assert.equal(code, 0);
@@ -180,6 +180,18 @@ describe('the command line', () => {
     { argv: ['web1', '--dry-run', '--', 'ls'], says: /^--dry-run sends nothing/ },
     { argv: ['close'], says: /missing required argument 'HOST'/ },
     { argv: ['close', 'web1', '--once'], says: /unknown option '--once'/ },
+    { argv: ['web1', '--via'], says: /^option '--via <INTERFACE\|ADDRESS>' argument missing/ },
+    { argv: ['web1', '--time'], says: /^option '--time <WHICH>' argument missing/ },
+    { argv: ['web1', '--source'], says: /^option '--source <WHICH>' argument missing/ },
+    { argv: ['web1', '--source-port'], says: /^option '--source-port <N>' argument missing/ },
+    { argv: ['web1', '--on-behalf'], says: /^option '--on-behalf <ADDRESS>' argument missing/ },
+    { argv: ['web1', '--on-behalf', '-4'], says: /^--on-behalf: not an IP address: "-4"$/ },
+    { argv: ['close', 'web1', '--source-port', '5'], says: /unknown option '--source-port'/ },
+    { argv: ['--source-port', '5', 'close', 'web1'], says: /^--source-port does not go with knock close/ },
+    { argv: ['doctor'], says: /missing required argument 'HOST'/ },
+    { argv: ['doctor', 'a b'], says: /^not a host: "a b"/ },
+    { argv: ['doctor', 'web1', '--on-behalf', '9.9.9.9'], says: /unknown option '--on-behalf'/ },
+    { argv: ['doctor', 'web1', '--', 'ls'], says: /^knock doctor takes no command after --$/ },
     { argv: ['web1', '-p'], says: /option '-p, --port <N>' argument missing/ },
   ] as const;
   for (const { argv, says } of refused) {
