@@ -29,6 +29,8 @@ const LABELS: Readonly<Record<Link, string>> = {
   knock: 'knock',
   door: 'door',
 };
+/** Findings of the door that say nothing about why. */
+const MANY_CAUSES: ReadonlySet<string> = new Set(['not-open', 'refused']);
 const LABEL_WIDTH = Math.max(...Object.values(LABELS).map((label) => label.length));
 const STATE_WIDTH = 'skipped'.length;
 const COLORS: Readonly<Record<State, string>> = { ok: '\x1b[32m', unsure: '\x1b[33m', failed: '\x1b[31m', skipped: '\x1b[2m' };
@@ -60,7 +62,7 @@ export function judge(findings: readonly Finding[], openedAfterMs: number | unde
     };
   }
   if (failed !== undefined) {
-    const doubt = failed.code === 'not-open' ? findings.find(({ state }) => state === 'unsure') : undefined;
+    const doubt = MANY_CAUSES.has(failed.code) ? findings.find(({ state }) => state === 'unsure') : undefined;
     const blamed = doubt ?? failed;
     const likely = doubt === undefined ? 'the first link that fails' : 'most likely';
     return { ok: false, link: blamed.link, code: blamed.code, says: `${likely}: ${LABELS[blamed.link]}: ${blamed.says}` };
