@@ -84,7 +84,10 @@ export class Installation {
     };
     const log = { level: 'info', audit: this.auditFile };
     const lines = Object.entries({ ...paths, log: JSON.stringify(log) }).map(([key, value]) => `${key}: ${value}\n`);
-    writeFileSync(this.configFile, typeof config === 'string' ? lines.join('') + config : asYaml({ ...paths, log, ...config }));
+    writeFileSync(
+      this.configFile,
+      typeof config === 'string' ? lines.join('') + config : asYaml({ ...paths, ...config, log: { ...log, ...Object(config['log']) } }),
+    );
   }
 
   writeRules(rules: Document): void {
