@@ -83,10 +83,16 @@ export class Installation {
       control: join(this.folder, 'run', 'control.sock'),
     };
     const log = { level: 'info', audit: this.auditFile };
-    const lines = Object.entries({ ...paths, log: JSON.stringify(log) }).map(([key, value]) => `${key}: ${value}\n`);
+    const asLines = (keys: object) =>
+      Object.entries(keys)
+        .map(([key, value]) => `${key}: ${typeof value === 'string' ? value : JSON.stringify(value)}\n`)
+        .join('');
     writeFileSync(
       this.configFile,
-      typeof config === 'string' ? lines.join('') + config : asYaml({ ...paths, ...config, log: { ...log, ...Object(config['log']) } }),
+      // A test that says a line and a column counts from the paths.
+      typeof config === 'string'
+        ? `${asLines(paths)}${config.trimEnd()}\n${asLines({ log })}`
+        : asYaml({ ...paths, ...config, log: { ...log, ...Object(config['log']) } }),
     );
   }
 
