@@ -1,6 +1,6 @@
 // Takes one command line apart and runs what it asks for. Each part is loaded only when it is needed: starting is most of a knock's time.
-import { CommandError, usageError } from './command-error.ts';
-import { COMPLETE_WORD, LATER_COMMANDS } from './knock-flags.ts';
+import { usageError } from './command-error.ts';
+import { COMPLETE_WORD } from './knock-flags.ts';
 import { checkOptions } from './options.ts';
 import type { Line } from './program.ts';
 import { readQuickly } from './quick-line.ts';
@@ -40,8 +40,22 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       const { doctor } = await import('./doctor.ts');
       return await doctor(options, world);
     }
+    case 'add': {
+      if (command.length > 0) throw usageError(['knock add takes no command after --']);
+      const { addCommand } = await import('./add-command.ts');
+      return await addCommand(line.invitation, line.options, world);
+    }
+    case 'profiles': {
+      if (command.length > 0) throw usageError(['knock profiles takes no command after --']);
+      const { profilesCommand } = await import('./profiles-command.ts');
+      return profilesCommand(line.action, line.options, world);
+    }
+    case 'hold': {
+      if (command.length > 0) throw usageError(['knock hold takes no command after --']);
+      const { holdCommand } = await import('./hold-command.ts');
+      return await holdCommand(line, world);
+    }
     case 'knock': {
-      refuseLater(line.host);
       if (line.action === 'close' && command.length > 0) throw usageError(['knock close takes no command after --']);
       const options = checkOptions(line.host, line.services, command, line.raw);
       const { knockCommand } = await import('./knock-command.ts');
@@ -55,14 +69,4 @@ async function readLine(argv: readonly string[], world: World): Promise<Line> {
   if (quick !== undefined) return quick;
   const { readFully } = await import('./program.ts');
   return readFully(argv, world);
-}
-
-/** As hosts they would be tried in vain, and nobody would see why. */
-function refuseLater(host: string): void {
-  if (!LATER_COMMANDS.includes(host)) return;
-  throw new CommandError(
-    2,
-    'not-in-this-version',
-    `"knock ${host}" is not in this version (for a host of that name, write "${host}." or its address)`,
-  );
 }

@@ -9,8 +9,8 @@ import { examineRoute, judgeBefore, judgeDoor, judgeKnock, lookAtPorts } from '.
 import { type AddressReport, knockAtAll } from './door.ts';
 import { localAddresses } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
-import type { KnockPlan } from './plan.ts';
-import { assembleKnock, DEFAULT_KNOCK_PORT } from './prepare.ts';
+import { DEFAULT_KNOCK_PORT, type KnockPlan } from './plan.ts';
+import { assembleKnock } from './prepare.ts';
 import type { Resolved } from './resolve.ts';
 import { atSshPort, type ProbePort, parseRequests, planProbes } from './services.ts';
 import type { SettledMode } from './source.ts';
@@ -73,7 +73,11 @@ async function examine(options: KnockOptions, world: World, tell: Tell): Promise
     jump: ssh.jump,
   };
   const plan = keys === undefined ? undefined : assembleKnock({ ...parts, ...keys }, world, () => undefined).plan;
-  return await examineWay({ resolved, from, plan, ports: planProbes(requests, ssh.port).ports, context }, world, tell);
+  return await examineWay(
+    { resolved, from, plan, ports: planProbes(requests, ssh.port, profile.offers ?? []).ports, context },
+    world,
+    tell,
+  );
 }
 
 type Way = {

@@ -52,18 +52,25 @@ const STRAGGLER_MS = 300;
 /** Who wants the connection itself, not the news that one is possible. */
 export type Taker = (socket: Socket) => void;
 
-/**
- * Runs the plan. Resolves when one address has opened everything that can be watched, or all have given up. With `take`, the first
- * connection that is accepted is not closed but handed over, and ends the knocking.
- */
+export type KnockingOptions = {
+  /** The first connection that is accepted is not closed but handed over, and ends the knocking. */
+  readonly take?: Taker;
+  /** Ends the knocking early. */
+  readonly signal?: AbortSignal;
+};
+
+/** Runs the plan. Resolves when one address has opened everything that can be watched, or all have given up. */
 export async function knockAtAll(
   plan: KnockPlan,
   world: World,
   remark: (text: string) => void,
-  take?: Taker,
+  { take, signal }: KnockingOptions = {},
 ): Promise<readonly AddressReport[]> {
   const deadlineMs = world.monotonicMs() + plan.timeoutMs;
   const won = new AbortController();
+  const giveUp = () => won.abort();
+  signal?.addEventListener('abort', giveUp);
+  if (signal?.aborted === true) giveUp();
   const takeFirst = take === undefined ? undefined : firstOnly(take, won);
   const watched = plan.unchecked === undefined && plan.action.kind === 'open';
   const watchers = plan.resolved.targets.slice(0, plan.attempts.addresses).map((address) => ({
@@ -98,6 +105,7 @@ export async function knockAtAll(
       await before(new Promise<void>(() => undefined), deadlineMs - world.monotonicMs(), won.signal);
     return reports;
   } finally {
+    signal?.removeEventListener('abort', giveUp);
     for (const { watches } of watchers) for (const watch of watches) watch.close();
   }
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { CommandError, usageError } from './command-error.ts';
 import type { Profile } from './profile.ts';
-import { quote } from './quote.ts';
+import { nearest, quote } from './quote.ts';
 
 /** The profile of this name, else the only one for this host, in the file `named`, else in `standard`; empty when there is none. */
 export async function findProfile(name: string, named: string | undefined, standard: string): Promise<Readonly<Profile>> {
@@ -31,4 +31,14 @@ function profileOfHost(host: string, profiles: ReadonlyMap<string, Readonly<Prof
     'profile-ambiguous',
     `${found.length} profiles are for the host ${quote(host)} (${found.map(([name]) => name).join(', ')}): name one of them (as ssh's ProxyCommand: %n instead of %h)`,
   );
+}
+
+/** A name that nobody knows may be a mistyped profile. Only asked for after a failure: the file is read again. */
+export async function nearestProfile(name: string, file: string): Promise<string | undefined> {
+  const { parseProfiles } = await import('./profile.ts');
+  try {
+    return nearest(name, [...parseProfiles(readFileSync(file, 'utf8'), file).profiles.keys()]);
+  } catch {
+    return undefined;
+  }
 }

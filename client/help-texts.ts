@@ -78,6 +78,47 @@ With --json, one object: ok, host, findings [{link, state, code, address, says, 
 
 Exit codes: 0 nothing fails; 1 a link fails; 2 wrong usage.`;
 
+export const HOLD_HELP = `
+Knocks, sees that the door opened, and knocks again before each grant runs out, when this machine's address towards HOST
+changes and after a sleep. Ctrl-C (or SIGTERM) gives the grants back and ends it.
+
+The server does not say how long a grant lasts, and a rule may give less than --ttl asks for. So the pause is a third of
+--ttl (of 30 s without it, at most 5 min), the port is looked at from time to time, and a door that had closed
+too early makes the pause shorter. Short lifetimes are the safer ones: a machine that is lost holds nothing for long.
+
+Examples:
+  knock hold web1                          as the rule gives by default, until Ctrl-C
+  knock hold web1 tcp/5432 tcp/6379 -t 10m two services; knocks every 200 s
+  knock hold web1 udp/51820                cannot be looked at: knocks all the same
+  knock hold web1 --leave-open --json      one object for each event, and no close at the end
+
+On a terminal the time to the next knock is counted down; elsewhere there is a line for each change (with -v, each knock).
+With --json, one object in each line: at, host, event (open, sent, renewed, gap, lost, back, moved, slept, closed, left-open,
+failed) and what belongs to it: address, afterMs, everyMs, looked, shortened, code, message, from, to, ms, error.
+
+Exit codes: 0 stopped, and closed (or left open as asked); 1 it did not open, or could not be closed; 2 wrong usage or
+configuration; 3 not permitted; 130 interrupted a second time, before the door was seen shut.`;
+
+export const ADD_HELP = `
+Takes the line that "posternd client add" printed (postern1:…). What the profile holds already and the line does not name stays.
+A profile with another server key is not overwritten, unless you say --replace.
+
+Examples:
+  knock add postern1:AYcA…              the line as an argument
+  knock add invitation.txt              from a file
+  knock add - < invitation.txt          from standard input: right for a line that holds a private key
+  knock add postern1:AYcA… --name web1  under a name of your own
+
+With --json: ok, name, file, existed, host, fingerprint, identity, notes.`;
+
+export const PROFILES_HELP = `
+Examples:
+  knock profiles                all of them
+  knock profiles show web1      one, field by field
+  knock profiles remove web1    its key file stays
+  knock profiles --json         file, profiles [{name, host, serverKey, fingerprint, identity, port, services, ttlSeconds,
+                                source, pskFile, slots, offers [{name, ports, once, default}]}]`;
+
 export const KEYGEN_HELP = `
 Writes FILE (readable by you alone) and FILE.pub, and prints the public line for the server's administrator.
 Asks for a passphrase on the terminal, or takes it from the file that KNOCK_PASSPHRASE_FILE names. Never overwrites.

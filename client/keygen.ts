@@ -35,17 +35,7 @@ export async function keygen(options: KeygenOptions, world: World): Promise<numb
   const secret = secretFromSeed(world.random(SEED_BYTES));
   const line = formatPublicLine(secret.publicKey, comment);
   try {
-    const text = formatPrivateKey(secret, comment, passphrase === undefined ? {} : { passphrase });
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    writeNew(file, text, 0o600);
-    try {
-      writeNew(`${file}.pub`, `${line}\n`, 0o644);
-    } catch (cause) {
-      unlinkSync(file);
-      throw cause;
-    }
-  } catch (cause) {
-    throw isCommandError(cause) ? cause : writeError(file, cause);
+    writeKeyPair(file, formatPrivateKey(secret, comment, passphrase === undefined ? {} : { passphrase }), line);
   } finally {
     passphrase?.fill(0);
     secret.seed.fill(0);
@@ -63,6 +53,22 @@ export async function keygen(options: KeygenOptions, world: World): Promise<numb
     world.err('and gives you the server key in return, for: knock HOST --server-key "ssh-ed25519 AAAA…"\n');
   }
   return 0;
+}
+
+/** Both files, FILE readable by its owner alone, or none. Never overwrites. */
+export function writeKeyPair(file: string, privateText: string, publicLine: string): void {
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    writeNew(file, privateText, 0o600);
+    try {
+      writeNew(`${file}.pub`, `${publicLine}\n`, 0o644);
+    } catch (cause) {
+      unlinkSync(file);
+      throw cause;
+    }
+  } catch (cause) {
+    throw isCommandError(cause) ? cause : writeError(file, cause);
+  }
 }
 
 async function choosePassphrase(options: KeygenOptions, world: World): Promise<Uint8Array | undefined> {

@@ -38,6 +38,7 @@ export type KnockPlan = {
 export type Attempts = { readonly addresses: number; readonly perAddress: number };
 
 // Fixed by cli.md.
+export const DEFAULT_KNOCK_PORT = 62201;
 const DEFAULT_RETRIES = 3;
 
 /**

@@ -4,28 +4,25 @@ import type { SecretKey } from '../protocol/identity.ts';
 import type { Action } from '../protocol/knock.ts';
 import { pairAsClient } from '../protocol/pairing.ts';
 import { DEFAULT_SLOTS } from '../protocol/tags.ts';
-import { isCommandError } from './command-error.ts';
+import { CommandError, isCommandError } from './command-error.ts';
 import { findIdentity, findPsk, findServerKey, knownAs } from './find-keys.ts';
-import { findProfile } from './find-profile.ts';
+import { findProfile, nearestProfile } from './find-profile.ts';
 import type { Identity } from './identity-file.ts';
 import { localAddresses } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
 import { clientPaths } from './paths.ts';
-import { budgetAttempts, type KnockPlan } from './plan.ts';
+import { budgetAttempts, DEFAULT_KNOCK_PORT, type KnockPlan } from './plan.ts';
 import type { Profile } from './profile.ts';
 import { quote } from './quote.ts';
 import { type Resolved, resolveHost } from './resolve.ts';
 import type { ServerKey } from './server-key.ts';
-import { atSshPort, parseRequests, planProbes } from './services.ts';
+import { atSshPort, type ProbePlan, parseRequests, planProbes } from './services.ts';
 import { SlotDrawer } from './slots.ts';
 import type { SettledMode } from './source.ts';
 import { findSshHost, type SshHost } from './ssh-host.ts';
 import { reachable, settleMode } from './targets.ts';
 import { type Clock, correctionMs, offsetText, type TimeSource } from './time-source.ts';
 import type { World } from './world.ts';
-
-// Fixed by cli.md.
-export const DEFAULT_KNOCK_PORT = 62201;
 
 export type Prepared = {
   readonly plan: KnockPlan;
@@ -34,6 +31,8 @@ export type Prepared = {
   readonly clock: Clock;
   /** The host that ssh goes through to this one, if its configuration says so. */
   readonly jump: string | undefined;
+  /** Looks the host up again. */
+  readonly lookUp: () => Promise<Resolved>;
 };
 
 /** `action` says whether to open or to close. Each `remark` is for `-v`. */
@@ -51,7 +50,15 @@ export async function prepareKnock(
   const asked = options.requests.length > 0 ? options.requests : parseRequests(profile.services ?? []).requests;
   const requests = atSshPort(asked, ssh.port);
   // The name is looked up while the keys are read. Its failure is looked at below, after any error about keys.
-  const lookup = outcomeOf(resolveHost(host, options.family ?? ssh.family, options.timeoutMs));
+  const lookup = outcomeOf(
+    resolveHost(host, options.family ?? ssh.family, options.timeoutMs).catch(async (cause: unknown) => {
+      const meant =
+        isCommandError(cause) && cause.code === 'lookup-failed'
+          ? await nearestProfile(host, options.config ?? paths.configFile)
+          : undefined;
+      throw meant === undefined || meant === host ? cause : unknownName(host, meant);
+    }),
+  );
   const findKey = () => findServerKey(host, options, profile, knownAs(ssh, requests));
   const serverKey = await rather(findKey, lookup);
   const identity = await findIdentity(options, profile, ssh, paths, world);
@@ -88,7 +95,7 @@ export type KnockParts = {
 export function assembleKnock(parts: KnockParts, world: World, remark: (text: string) => void): Prepared {
   const { kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved, time, clock } = parts;
   const slots = profile.slots ?? DEFAULT_SLOTS;
-  const probes = planProbes(requests, ssh.port);
+  const probes = planProbes(requests, ssh.port, profile.offers ?? []);
   const plan: KnockPlan = {
     host: options.host,
     resolved,
@@ -106,15 +113,20 @@ export function assembleKnock(parts: KnockParts, world: World, remark: (text: st
     attempts: budgetAttempts(resolved.targets.length, slots, options.retries),
     timeoutMs: options.timeoutMs,
     probes,
-    unchecked: whyUnchecked(options, source, probes.ports.length),
+    unchecked: whyUnchecked(options, source, probes),
   };
-  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path, clock, jump: ssh.jump };
+  const lookUp = async () => reachable(await resolveHost(ssh.host, options.family ?? ssh.family, options.timeoutMs), source, from);
+  return { plan, serverKeyOrigin: serverKey.origin, identityPath: identity.path, clock, jump: ssh.jump, lookUp };
 }
 
 /** Of the sources of time only those that the user named: see ask-time.ts, which a plain knock never loads. */
 export async function askClock(time: TimeSource, from: readonly IpAddress[], options: KnockOptions, world: World): Promise<Clock> {
   const { askTime } = await import('./ask-time.ts');
   return await askTime(time, { now: world.now, from, timeoutMs: options.timeoutMs });
+}
+
+function unknownName(host: string, meant: string): CommandError {
+  return new CommandError(1, 'lookup-failed', `the name ${quote(host)} is not known: did you mean the profile ${quote(meant)}?`);
 }
 
 function drawer(
@@ -135,12 +147,12 @@ function drawer(
   });
 }
 
-function whyUnchecked(options: KnockOptions, source: SettledMode, portCount: number): string | undefined {
+function whyUnchecked(options: KnockOptions, source: SettledMode, probes: ProbePlan): string | undefined {
   if (!options.verify) return '--no-verify';
   if (source.kind === 'on-behalf') return `it is for ${source.address.text}, not for this machine`;
   // SPEC: the check would spend the one connection that the grant admits.
-  if (options.once) return 'a check would use up the one connection';
-  return portCount === 0 ? 'nothing that was asked for can be checked' : undefined;
+  if (options.once || probes.once) return 'a check would use up the one connection';
+  return probes.ports.length === 0 ? 'nothing that was asked for can be checked' : undefined;
 }
 
 /** Of two failures the more basic one is shown: nobody has a key for a name that was mistyped. */

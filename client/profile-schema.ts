@@ -56,6 +56,28 @@ export const PROFILE_SCHEMA = {
                 minLength: 1,
               },
               slots: { description: 'Knocks a minute that the server grants you (default 16)', type: 'integer', minimum: 1, maximum: 64 },
+              offers: {
+                description: 'What the server offers, as its invitation said: what a check may try, and what admits one connection only',
+                type: 'object',
+                additionalProperties: {
+                  anyOf: [
+                    {
+                      type: 'object',
+                      properties: {
+                        ports: {
+                          description: 'The ports behind the name: tcp/8443, udp/5000-5010',
+                          type: 'array',
+                          items: { type: 'string', pattern: '^(tcp|udp)/[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$' },
+                        },
+                        once: { description: 'Each grant admits one connection (default false)', type: 'boolean' },
+                        default: { description: 'Opens when a knock names nothing (default false)', type: 'boolean' },
+                      },
+                      additionalProperties: false,
+                    },
+                    { type: 'null' },
+                  ],
+                },
+              },
             },
             additionalProperties: false,
           },

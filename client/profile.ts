@@ -4,10 +4,12 @@ import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAM
 import { type Parsed, parsed, unparsed } from '../protocol/brand.ts';
 import { parseDuration } from '../protocol/duration.ts';
 import type { PublicKey } from '../protocol/identity.ts';
+import type { Request } from '../protocol/knock.ts';
 import { parsePublicLine } from '../protocol/openssh.ts';
+import { parsePortRange } from '../protocol/ports.ts';
 import type { Endpoint } from './endpoint.ts';
 import { nearest, quote } from './quote.ts';
-import { parseRequest } from './services.ts';
+import { type Offer, parseRequest } from './services.ts';
 import { parseSource, parseStunServer, type SourceMode } from './source.ts';
 import { parseTimeSource, type TimeSource } from './time-source.ts';
 
@@ -24,12 +26,14 @@ export type Profile = {
   time?: TimeSource;
   pskFile?: string;
   slots?: number;
+  /** What the server offers, as its invitation said. */
+  offers?: readonly Offer[];
 };
 
 export type Profiles = { readonly profiles: ReadonlyMap<string, Readonly<Profile>>; readonly problems: readonly string[] };
 
 // A name must not look like an option or a path, and must be typed without quoting.
-const PROFILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
+export const PROFILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 // Fixed by SPEC.md: a lifetime is a u32 of seconds.
 const MAX_LIFETIME_SECONDS = 0xffff_ffff;
 
@@ -48,6 +52,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
   time: (value, profile) => store(chain(text(value), parseTimeSource), (time) => (profile.time = time)),
   psk_file: (value, profile) => store(text(value), (path) => (profile.pskFile = path)),
   slots: (value, profile) => store(integer(value, 1, 64), (slots) => (profile.slots = slots)),
+  offers: (value, profile) => store(offers(value), (found) => (profile.offers = found)),
 };
 
 /** Reads the text of `file`, which is named in problems only. */
@@ -133,6 +138,33 @@ function services(value: unknown): Parsed<readonly string[]> {
   return parsed(value.map(String));
 }
 
+/** `admin: { ports: [tcp/8443], once: true, default: true }`; a service without a name stands under its ports (`tcp/9000: {}`). */
+function offers(value: unknown): Parsed<readonly Offer[]> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return unparsed('expected an entry such as "admin: { ports: [tcp/8443] }"');
+  const found: Offer[] = [];
+  for (const [name, fields] of Object.entries(value as Readonly<Record<string, unknown>>)) {
+    const offer = chain(parseRequest(name), (request) => oneOffer(name, request, fields));
+    if (!offer.ok) return offer;
+    found.push(offer.value);
+  }
+  return parsed(found);
+}
+
+function oneOffer(name: string, request: Request, value: unknown): Parsed<Offer> {
+  const fields = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const unknown = Object.keys(fields).find((key) => !['ports', 'once', 'default'].includes(key));
+  if (typeof fields !== 'object' || unknown !== undefined) return unparsed(`${quote(name)} holds ports, once and default only`);
+  const { ports = [], once = false, default: byDefault = false } = fields;
+  if (!Array.isArray(ports) || typeof once !== 'boolean' || typeof byDefault !== 'boolean')
+    return unparsed(`${quote(name)}: ports is a list such as [tcp/8443], once and default are true or false`);
+  const ranges = ports.map((each) => chain(text(each), parsePortRange));
+  const wrong = ranges.find((range) => !range.ok);
+  if (wrong !== undefined && !wrong.ok) return wrong;
+  const own = request.kind === 'ports' ? [request.ports] : [];
+  return parsed({ name, ports: [...own, ...ranges.flatMap((range) => (range.ok ? [range.value] : []))], once, byDefault });
+}
+
 function lifetime(value: unknown): Parsed<number> {
   const seconds = chain(text(value), parseDuration);
   if (!seconds.ok) return typeof value === 'number' ? unparsed('a duration has a unit: 30s, 10m, 2h') : seconds;
@@ -143,6 +175,7 @@ function lifetime(value: unknown): Parsed<number> {
 function plain(node: unknown): unknown {
   if (isScalar(node)) return node.value;
   if (isSeq(node)) return node.items.map(plain);
+  if (isMap(node)) return Object.fromEntries(node.items.map(({ key, value }) => [keyText(key), plain(value)]));
   return undefined;
 }
 

@@ -1,12 +1,24 @@
 // The command line of `knock` in full, by commander: subcommands, help, and a message for each mistake. Decides nothing about values.
 import { Argument, Command, CommanderError } from 'commander';
 import { SHELLS, type Shell } from '../shell/completion-script.ts';
+import type { AddOptions } from './add-command.ts';
 import { usageError } from './command-error.ts';
-import { CLOSE_HELP, COMPLETION_HELP, DOCTOR_HELP, KEYGEN_HELP, OPEN_HELP, PROXY_HELP } from './help-texts.ts';
+import {
+  ADD_HELP,
+  CLOSE_HELP,
+  COMPLETION_HELP,
+  DOCTOR_HELP,
+  HOLD_HELP,
+  KEYGEN_HELP,
+  OPEN_HELP,
+  PROFILES_HELP,
+  PROXY_HELP,
+} from './help-texts.ts';
 import type { KeygenOptions } from './keygen.ts';
 import { flagsFor, KNOCK_FLAGS, type Verb } from './knock-flags.ts';
 import type { RawOptions } from './options.ts';
-import type { KnockLine, ProxyLine } from './quick-line.ts';
+import type { ProfilesAction, ProfilesOptions } from './profiles-command.ts';
+import type { HoldLine, KnockLine, ProxyLine } from './quick-line.ts';
 import { quote } from './quote.ts';
 import { VERSION } from './version.ts';
 import type { World } from './world.ts';
@@ -14,6 +26,9 @@ import type { World } from './world.ts';
 export type Line =
   | KnockLine
   | ProxyLine
+  | HoldLine
+  | { readonly kind: 'add'; readonly invitation: string | undefined; readonly options: AddOptions }
+  | { readonly kind: 'profiles'; readonly action: ProfilesAction; readonly options: ProfilesOptions }
   | { readonly kind: 'keygen'; readonly options: KeygenOptions }
   | { readonly kind: 'doctor'; readonly host: string; readonly services: readonly string[]; readonly raw: RawOptions }
   | { readonly kind: 'completion'; readonly shell: Shell }
@@ -91,6 +106,19 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
   doctor.action((host: string, services: string[]) => {
     found({ kind: 'doctor', host, services, raw: bothOptions(root, doctor, 'doctor') });
   });
+  const hold = root
+    .command('hold')
+    .usage('[options] HOST [SERVICE...]')
+    .description('keep a door open until Ctrl-C')
+    .argument('<HOST>', 'a name, an address or a profile')
+    .argument('[SERVICE...]', 'what to hold open')
+    .option('--leave-open', 'do not close at the end: let the last grant run out')
+    .addHelpText('after', HOLD_HELP);
+  addFlags(hold, 'hold');
+  hold.action((host: string, services: string[]) => {
+    const { leaveOpen, ...raw } = bothOptions(root, hold, 'hold') as RawOptions & { readonly leaveOpen?: boolean };
+    found({ kind: 'hold', host, services, leaveOpen: leaveOpen === true, raw });
+  });
   root
     .command('keygen')
     .description('make a key to knock with')
@@ -102,12 +130,63 @@ function define(world: Pick<World, 'out' | 'err'>, found: (line: Line) => void):
     .addHelpText('after', KEYGEN_HELP)
     .action((options: KeygenOptions) => found({ kind: 'keygen', options }));
   root
+    .command('add')
+    .usage('[options] [INVITATION]')
+    .description('store a profile from an invitation line')
+    .argument('[INVITATION]', 'the line, a file that holds it, or - for standard input')
+    .option('--name <NAME>', "name of the profile (the host's first label)")
+    .option('--replace', 'take the new server key for a profile that has another')
+    .option('-q, --quiet', 'print errors only')
+    .option('--json', 'print one JSON object')
+    .option('--config <FILE>', 'configuration (~/.config/knock/config.yaml)')
+    .addHelpText('after', ADD_HELP)
+    .action((invitation: string | undefined, options: AddOptions) => found({ kind: 'add', invitation, options }));
+  addProfiles(root, found);
+  root
     .command('completion')
     .description('print the completion script of a shell')
     .addArgument(new Argument('<SHELL>', 'bash, zsh or fish').choices(SHELLS))
     .addHelpText('after', COMPLETION_HELP)
     .action((shell: Shell) => found({ kind: 'completion', shell }));
   return root;
+}
+
+function addProfiles(root: Command, found: (line: Line) => void): void {
+  const config = ['--config <FILE>', 'configuration (~/.config/knock/config.yaml)'] as const;
+  const json = ['--json', 'print one JSON object'] as const;
+  const profiles = root
+    .command('profiles')
+    .usage('[options] [show NAME | remove NAME]')
+    .description('list, show and remove profiles')
+    .helpCommand(false)
+    .option(...json)
+    .option(...config)
+    .addHelpText('after', PROFILES_HELP)
+    // A word that is no subcommand would otherwise be taken for nothing.
+    .argument('[SUBCOMMAND]', 'show or remove')
+    .action((word: string | undefined, options: ProfilesOptions) => {
+      if (word !== undefined) throw usageError([`knock profiles ${quote(word).slice(1, -1)}: write show NAME or remove NAME, or nothing`]);
+      found({ kind: 'profiles', action: { kind: 'list' }, options });
+    });
+  for (const [kind, about] of [
+    ['show', 'print what one profile holds'],
+    ['remove', 'forget one server'],
+  ] as const) {
+    const command = profiles
+      .command(kind)
+      .description(about)
+      .argument('<NAME>', 'the profile')
+      .option(...json)
+      .option(...config);
+    command.addHelpText('after', `\nExample:\n  knock profiles ${kind} web1`);
+    command.action((name: string) => {
+      found({
+        kind: 'profiles',
+        action: { kind, name },
+        options: { ...profiles.opts<ProfilesOptions>(), ...command.opts<ProfilesOptions>() },
+      });
+    });
+  }
 }
 
 function addFlags(command: Command, verb: Verb): void {

@@ -60,7 +60,7 @@ async function openDoor(options: KnockOptions, port: number, world: World, remar
       plan.slots.prune(world.now());
       if (!taken) reject(explainFailure(reports, circumstancesOf(prepared, undefined, world)));
     };
-    knockAtAll(plan, world, remark, take).then(judge, reject);
+    knockAtAll(plan, world, remark, { take }).then(judge, reject);
   });
 }
 

@@ -1,7 +1,7 @@
 // Reads the plain form of `knock HOST [SERVICE…]` and of `knock proxy HOST PORT` without the full parser, whose loading would cost a third
 // of the whole knock. Gives undefined for anything that is not plain (a mistake, --help, another subcommand): program.ts then has the word.
 // Must never differ from it.
-import { COMMANDS, flagsFor, KNOCK_FLAGS, type KnockFlag, LATER_COMMANDS } from './knock-flags.ts';
+import { COMMANDS, flagsFor, KNOCK_FLAGS, type KnockFlag } from './knock-flags.ts';
 import type { RawOptions } from './options.ts';
 
 export type KnockLine = {
@@ -14,6 +14,14 @@ export type KnockLine = {
 
 export type ProxyLine = { readonly kind: 'proxy'; readonly host: string; readonly port: string; readonly raw: RawOptions };
 
+export type HoldLine = {
+  readonly kind: 'hold';
+  readonly host: string;
+  readonly services: readonly string[];
+  readonly leaveOpen: boolean;
+  readonly raw: RawOptions;
+};
+
 type Flag = { readonly name: string; readonly value: 'next' | boolean };
 
 const FLAGS = flagsByText(KNOCK_FLAGS);
@@ -25,7 +33,7 @@ export function readQuickly(argv: readonly string[]): KnockLine | ProxyLine | un
   const words = readWords(argv);
   if (words === undefined) return undefined;
   const [host, ...services] = words.operands;
-  if (host === undefined || host === '' || [...COMMANDS, ...LATER_COMMANDS].includes(host)) return undefined;
+  if (host === undefined || host === '' || COMMANDS.includes(host)) return undefined;
   return { kind: 'knock', action: 'open', host, services, raw: words.raw };
 }
 

@@ -2,7 +2,7 @@
 // The table of names only helps the check: names travel to the server as names, and the server says what they mean.
 import { type Parsed, parsed, unparsed } from '../protocol/brand.ts';
 import { type Request, SERVICE_NAME } from '../protocol/knock.ts';
-import { formatPortRange, parsePortRange } from '../protocol/ports.ts';
+import { coversPorts, formatPortRange, type PortRange, parsePortRange } from '../protocol/ports.ts';
 import { quote } from './quote.ts';
 
 // Fixed by SPEC.md: at most 16 requests in a knock.
@@ -40,8 +40,11 @@ const WELL_KNOWN_TCP: Readonly<Record<string, number>> = {
 /** A TCP port that shows whether a knock worked. `guessed`: nobody named a service, so this is only the likeliest one. */
 export type ProbePort = { readonly port: number; readonly service: string; readonly guessed: boolean };
 
-/** What can be tried, and for each thing that cannot, why not. */
-export type ProbePlan = { readonly ports: readonly ProbePort[]; readonly unprobed: readonly string[] };
+/** What can be tried, and for each thing that cannot, why not. `once`: each connection is one that a grant admits; none is to be wasted. */
+export type ProbePlan = { readonly ports: readonly ProbePort[]; readonly unprobed: readonly string[]; readonly once: boolean };
+
+/** What a server offers, as its invitation said. A service without a name stands under its ports. */
+export type Offer = { readonly name: string; readonly ports: readonly PortRange[]; readonly once: boolean; readonly byDefault: boolean };
 
 /** The names that this machine can say a port for, to offer them. */
 export function serviceNames(): readonly { readonly name: string; readonly port: number }[] {
@@ -85,26 +88,50 @@ export function atSshPort(requests: readonly Request[], sshPort: number): readon
   );
 }
 
-/** Which ports the check tries. With no request the server decides what opens; ssh is the best guess. */
-export function planProbes(requests: readonly Request[], sshPort: number): ProbePlan {
-  if (requests.length === 0) return { ports: [{ port: sshPort, service: `tcp/${sshPort}`, guessed: true }], unprobed: [] };
+/** Which ports the check tries. With no request the server decides what opens: what it offers by default, else ssh, is the best guess. */
+export function planProbes(requests: readonly Request[], sshPort: number, offers: readonly Offer[]): ProbePlan {
+  if (requests.length === 0) return guessProbe(sshPort, offers);
   const ports = new Map<number, ProbePort>();
   const unprobed: string[] = [];
   for (const request of requests) {
-    const port = probePort(request);
+    const port = probePort(request, offers);
     if (typeof port === 'number') ports.set(port, { port, service: formatRequest(request), guessed: false });
     else unprobed.push(`${formatRequest(request)}: ${port.why}`);
   }
-  return { ports: [...ports.values()], unprobed };
+  return {
+    ports: [...ports.values()],
+    unprobed,
+    once: requests.some((request) => offers.some((offer) => offer.once && isFor(offer, request))),
+  };
 }
 
-function probePort(request: Request): number | { readonly why: string } {
+function guessProbe(sshPort: number, offers: readonly Offer[]): ProbePlan {
+  const given = offers.filter((offer) => offer.byDefault);
+  const once = given.some((offer) => offer.once);
+  if (given.length === 0) return { ports: [{ port: sshPort, service: `tcp/${sshPort}`, guessed: true }], unprobed: [], once };
+  // One stands for all: an entry for another network or another time may give less than all of them.
+  const [port] = given.flatMap((offer) => tcpPortOf(offer) ?? []);
+  if (port !== undefined) return { ports: [{ port, service: `tcp/${port}`, guessed: true }], unprobed: [], once };
+  return { ports: [], unprobed: given.map((offer) => `${offer.name}: UDP does not answer`), once };
+}
+
+function probePort(request: Request, offers: readonly Offer[]): number | { readonly why: string } {
   if (request.kind === 'service') {
+    const offer = offers.find(({ name }) => name === request.name);
+    if (offer !== undefined) return tcpPortOf(offer) ?? { why: 'UDP does not answer' };
     return WELL_KNOWN_TCP[request.name] ?? { why: 'only the server knows its port' };
   }
   // Of a range, the first port stands for all: trying each would look like a scan.
   if (request.ports.protocol === 'tcp') return request.ports.first;
   return { why: 'UDP does not answer' };
+}
+
+function tcpPortOf(offer: Offer): number | undefined {
+  return offer.ports.find((range) => range.protocol === 'tcp')?.first;
+}
+
+function isFor(offer: Offer, request: Request): boolean {
+  return request.kind === 'service' ? offer.name === request.name : offer.ports.some((range) => coversPorts(range, request.ports));
 }
 
 // protocol/ports.ts repeats the text as it was typed: cut it here, where it is shown.

@@ -16,7 +16,8 @@ export type Claim =
 /** The slots of one pair of client and server key. Falls back to a random draw without memory when the folder cannot be written. */
 export class SlotDrawer {
   readonly #dir: string;
-  readonly #slots: number;
+  /** How many knocks a minute has room for. */
+  readonly perWindow: number;
   readonly #random: (length: number) => Uint8Array;
   readonly #onTrouble: (why: string) => void;
   readonly #usedHere = new Set<string>();
@@ -32,14 +33,14 @@ export class SlotDrawer {
   }) {
     const pair = createHash('sha256').update(options.client).update(options.server).digest('hex').slice(0, 32);
     this.#dir = join(options.stateDir, 'slots', pair);
-    this.#slots = options.slots;
+    this.perWindow = options.slots;
     this.#random = options.random;
     this.#onTrouble = options.onTrouble;
   }
 
   /** Takes a random slot of the window that neither this process nor another of this machine has taken (P16b, two processes at once). */
   claim(window: number): Claim {
-    for (const slot of shuffled(this.#slots, this.#random)) {
+    for (const slot of shuffled(this.perWindow, this.#random)) {
       const name = `${window}.${slot}`;
       if (this.#usedHere.has(name) || !this.#mark(name)) continue;
       this.#usedHere.add(name);

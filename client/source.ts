@@ -3,7 +3,7 @@ import { contains, type IpAddress, type Network, parseAddress } from '../protoco
 import type { Parsed } from '../protocol/brand.ts';
 import { parsed, unparsed } from '../protocol/brand.ts';
 import type { KnockSource } from '../protocol/knock.ts';
-import { type Endpoint, parseEndpoint } from './endpoint.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from './endpoint.ts';
 import { quote } from './quote.ts';
 
 /** What `--source` or the profile says. */
@@ -96,6 +96,19 @@ export function parseSource(text: string): Parsed<SourceMode> {
   if (!address.ok) return unparsed(`not a source: ${quote(text)} (write auto, bound, none, stun:SERVER or an IP address)`);
   if (isSenseless(address.value)) return unparsed(`${address.value.text} is not an address that a server could see this machine under`);
   return parsed({ kind: 'address', address: address.value });
+}
+
+/** As `parseSource` reads it. */
+export function formatSource(mode: SourceMode): string {
+  switch (mode.kind) {
+    case 'address':
+    case 'on-behalf':
+      return mode.address.text;
+    case 'stun':
+      return mode.server === undefined ? 'stun' : `stun:${formatEndpoint(mode.server)}`;
+    default:
+      return mode.kind;
+  }
 }
 
 /** Reads the address of `--on-behalf`. */

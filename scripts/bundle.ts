@@ -17,7 +17,18 @@ import { secretFromSeed } from '../protocol/identity.ts';
 import { formatPrivateKey, formatPublicLine } from '../protocol/openssh.ts';
 
 const CLIENT = fileURLToPath(new URL('../client', import.meta.url));
-const APART = ['ask-stun', 'ask-time', 'completing', 'doctor', 'host-clock', 'profile', 'program'];
+const APART = [
+  'add-command',
+  'ask-stun',
+  'ask-time',
+  'completing',
+  'doctor',
+  'hold-command',
+  'host-clock',
+  'profile',
+  'profiles-command',
+  'program',
+];
 
 /** These stay files of their own. `import()` of them becomes a `require` in its place. */
 const apart: Plugin = {

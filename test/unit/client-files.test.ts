@@ -129,7 +129,7 @@ describe('services', () => {
     test(asked.join(' ') || 'nothing', () => {
       const read = parseRequests(asked);
       assert.equal(read.problems.length, problems, read.problems.join('\n'));
-      const plan = planProbes(read.requests, 22);
+      const plan = planProbes(read.requests, 22, []);
       assert.deepEqual(
         plan.ports.map((probe) => probe.port),
         ports,
@@ -139,7 +139,7 @@ describe('services', () => {
   }
   test('only a port that nobody named counts as guessed', () => {
     assert.deepEqual(
-      [planProbes([], 22).ports[0]?.guessed, planProbes(parseRequests(['ssh']).requests, 22).ports[0]?.guessed],
+      [planProbes([], 22, []).ports[0]?.guessed, planProbes(parseRequests(['ssh']).requests, 22, []).ports[0]?.guessed],
       [true, false],
     );
   });

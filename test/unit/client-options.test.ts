@@ -150,7 +150,7 @@ describe('the command line', () => {
     }
   }
 
-  for (const command of [[], ['close'], ['proxy'], ['doctor'], ['keygen']]) {
+  for (const command of [[], ['close'], ['proxy'], ['hold'], ['doctor'], ['add'], ['profiles'], ['keygen']]) {
     test(`"${['knock', ...command, '--help'].join(' ')}" has examples`, async () => {
       const { code, out } = await outcome(...command, '--help');
       assert.equal(code, 0);
@@ -169,9 +169,8 @@ describe('the command line', () => {
     { argv: [], says: /^Usage: knock/ },
     { argv: ['proxy', 'web1', '22', '--', 'ls'], says: /^knock proxy takes no command/ },
     { argv: ['--once', 'close', 'web1'], says: /^--once does not go with knock close/ },
-    { argv: ['hold', 'web1'], says: /"knock hold" is not in this version/ },
-    { argv: ['add', 'postern1:x'], says: /not in this version/ },
-    { argv: ['profiles'], says: /not in this version/ },
+    { argv: ['hold', 'web1', '--once'], says: /^unknown option '--once'/ },
+    { argv: ['hold', 'web1', '--', 'ls'], says: /^knock hold takes no command/ },
     { argv: ['web1', '--time', 'x'], says: /^--time: not a clock: "x" \(write system, https:\/\/HOST or sntp:SERVER\)$/ },
     { argv: ['web1', '--nonsense'], says: /^unknown option '--nonsense' \(see knock --help\)$/ },
     { argv: ['web1', '--retires', '3'], says: /unknown option '--retires'.*did you mean.*--retries/i },
