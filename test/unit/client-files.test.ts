@@ -79,6 +79,13 @@ describe('profiles', () => {
       yaml: 'profiles:\n  a:\n    stun_server: a b\n',
       says: /^c:3:18: stun_server: not a STUN server/,
     },
+    { text: 'an offer of no port', yaml: 'profiles:\n  a:\n    offers: { x: { ports: [8443] } }\n', says: /^c:3:13: offers: / },
+    {
+      text: 'an offer with an unknown key',
+      yaml: 'profiles:\n  a:\n    offers: { x: { port: [tcp/1] } }\n',
+      says: /^c:3:13: offers: "x" holds ports, once and default only$/,
+    },
+    { text: 'offers that are a list', yaml: 'profiles:\n  a:\n    offers: [ssh]\n', says: /^c:3:13: offers: expected an entry such as/ },
     { text: 'a list at the top', yaml: '- a\n', says: /^c:1:1: expected "profiles:"/ },
     { text: 'a profile without keys', yaml: 'profiles:\n  a: b\n', says: /^c:2:6: the profile "a" must hold keys/ },
     { text: 'a name that looks like an option', yaml: 'profiles:\n  -a: {}\n', says: /^c:2:3: not a profile name: "-a"/ },
@@ -137,6 +144,20 @@ describe('services', () => {
       assert.equal(plan.unprobed.length, unprobed);
     });
   }
+  test('what an invitation said of the services: which port to try, what not to try, what opens by default', () => {
+    const yaml =
+      'profiles:\n  a:\n    offers:\n      admin: { ports: [udp/1, tcp/8443], once: true }\n      web: { ports: [tcp/8080-8090], default: true }\n      tcp/9000-9010: { once: true }\n      vpn: { ports: [udp/51820] }\n';
+    const { profiles, problems } = parseProfiles(yaml, 'c');
+    assert.deepEqual(problems, []);
+    const offers = profiles.get('a')?.offers ?? [];
+    const plan = (...asked: readonly string[]) => planProbes(parseRequests(asked).requests, 22, offers);
+    assert.deepEqual([plan('admin').ports[0]?.port, plan('admin').once], [8443, true]);
+    assert.deepEqual([plan('web').ports[0]?.port, plan('web').once], [8080, false]);
+    assert.deepEqual([plan('tcp/9005').once, plan('tcp/9011').once], [true, false]);
+    assert.deepEqual([plan('vpn').ports, plan('vpn').unprobed], [[], ['vpn: UDP does not answer']]);
+    assert.deepEqual(plan().ports, [{ port: 8080, service: 'tcp/8080', guessed: true }]);
+  });
+
   test('only a port that nobody named counts as guessed', () => {
     assert.deepEqual(
       [planProbes([], 22, []).ports[0]?.guessed, planProbes(parseRequests(['ssh']).requests, 22, []).ports[0]?.guessed],
