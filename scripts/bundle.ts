@@ -4,7 +4,8 @@
 //   knock.cjs            what users run: finds its body, and V8's code for it
 //   bundle-HASH.js       the body: main.js and all that a plain knock needs, in one text
 //   bundle-HASH-NODE.v8  what V8 made of the body while it knocked once; another version of node does without
-//   program.cjs, profile.cjs …   the full command line (commander), profiles (yaml) and more, each loaded when it is needed
+//   profile.cjs          profiles (yaml), in the same three parts: bundle-profile-HASH …
+//   program.cjs, …       the full command line (commander) and more, each loaded when it is needed
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -57,20 +58,42 @@ const common: BuildOptions = {
 };
 
 for (const old of readdirSync(CLIENT)) if (/^bundle-|\.cjs$/.test(old)) rmSync(join(CLIENT, old));
-for (const name of APART) await build({ ...common, entryPoints: [join(CLIENT, `${name}.js`)], outfile: join(CLIENT, `${name}.cjs`) });
-const bundle = await build({ ...common, entryPoints: [join(CLIENT, 'main.js')], outfile: 'knock.cjs', plugins: [apart], write: false });
-const code = (bundle.outputFiles[0]?.text ?? '').replace(/^#!.*\n/, '');
-const body = `(function(require,module,exports,__filename,__dirname){${code}\n})`;
-// V8 compares the length of the text only: the hash in the names keeps a body and another body's code apart.
-const name = `bundle-${createHash('sha256').update(body).digest('hex').slice(0, 16)}`;
-// The launcher reads it as Latin-1, a byte for a letter, which V8 takes without a second look.
-if (/[^\0-\x7f]/.test(body)) throw new Error('bundle: the body is not ASCII');
-writeFileSync(join(CLIENT, `${name}.js`), body);
+// Loaded by every knock of somebody who keeps profiles: packed as the body is, with V8's code.
+const KEPT = 'profile';
+for (const name of APART.filter((each) => each !== KEPT))
+  await build({ ...common, entryPoints: [join(CLIENT, `${name}.js`)], outfile: join(CLIENT, `${name}.cjs`) });
+const name = await packBody('main', 'bundle');
+const profile = await packBody(KEPT, `bundle-${KEPT}`);
 writeFileSync(join(CLIENT, 'knock.cjs'), launcher(name, ''));
 chmodSync(join(CLIENT, 'knock.cjs'), 0o755);
-await keepCode(name);
+await keepCode();
+writeFileSync(join(CLIENT, `${KEPT}.cjs`), launcher(profile, ''));
 
-/** The text of knock.cjs. `atEnd` is for the one run that makes the code. */
+/** One text that a launcher runs as the body of its module. Gives the name of its file. */
+async function packBody(entry: string, prefix: string): Promise<string> {
+  const bundle = await build({
+    ...common,
+    entryPoints: [join(CLIENT, `${entry}.js`)],
+    outfile: 'body.cjs',
+    plugins: [apart],
+    write: false,
+  });
+  const code = (bundle.outputFiles[0]?.text ?? '').replace(/^#!.*\n/, '');
+  const body = `(function(require,module,exports,__filename,__dirname){${code}\n})`;
+  // The launcher reads it as Latin-1, a byte for a letter, which V8 takes without a second look.
+  if (/[^\0-\x7f]/.test(body)) throw new Error(`bundle: the body of ${entry} is not ASCII`);
+  // V8 compares the length of the text only: the hash in the names keeps a body and another body's code apart.
+  const base = `${prefix}-${createHash('sha256').update(body).digest('hex').slice(0, 16)}`;
+  writeFileSync(join(CLIENT, `${base}.js`), body);
+  return base;
+}
+
+/** The file that holds V8's code for a body. */
+function codeOf(base: string): string {
+  return join(CLIENT, `${base}-${process.version}-${process.arch}.v8`);
+}
+
+/** The text of knock.cjs and of profile.cjs. `atEnd` is for the one run that makes the code. */
 function launcher(base: string, atEnd: string): string {
   return `#!/usr/bin/env node
 'use strict';
@@ -87,11 +110,10 @@ ${atEnd}script.runInThisContext()(require, module, exports, filename, __dirname)
 `;
 }
 
-/** Knocks once, at an open port of this machine's loopback, and keeps what V8 has compiled by then. */
-async function keepCode(base: string): Promise<void> {
+/** Knocks once, at an open port of this machine's loopback, by somebody with a profile of another host, and keeps what V8 has compiled by then. */
+async function keepCode(): Promise<void> {
   const home = mkdtempSync(join(tmpdir(), 'postern-bundle-'));
   const maker = join(CLIENT, 'bundle-maker.cjs');
-  const kept = join(CLIENT, `${base}-${process.version}-${process.arch}.v8`);
   const server = createServer((socket) => socket.destroy());
   try {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -101,14 +123,19 @@ async function keepCode(base: string): Promise<void> {
     writeFileSync(join(home, '.ssh', 'id_ed25519'), formatPrivateKey(secretFromSeed(randomBytes(32)), 'bundle'), { mode: 0o600 });
     const serverLine = formatPublicLine(secretFromSeed(randomBytes(32)).publicKey, 'bundle');
     writeFileSync(join(home, '.ssh', 'known_hosts'), `127.0.0.1 ${serverLine}\n`);
-    const keep = `process.on('exit', () => require('node:fs').writeFileSync(${JSON.stringify(kept)}, script.createCachedData()));\n`;
-    writeFileSync(maker, launcher(base, keep));
+    mkdirSync(join(home, '.config', 'knock'), { recursive: true });
+    const fields = `host: 192.0.2.1\n    server_key: ${serverLine}\n    services: [ssh, tcp/8443]\n    offers:\n      ssh: { ports: [tcp/22], default: true }\n`;
+    writeFileSync(join(home, '.config', 'knock', 'config.yaml'), `# servers\nprofiles:\n  other:\n    ${fields}`);
+    const keep = (base: string) =>
+      `process.on('exit', () => require('node:fs').writeFileSync(${JSON.stringify(codeOf(base))}, script.createCachedData()));\n`;
+    writeFileSync(maker, launcher(name, keep(name)));
+    writeFileSync(join(CLIENT, `${KEPT}.cjs`), launcher(profile, keep(profile)));
     // The knock goes to the discard port of loopback.
     const args = ['127.0.0.1', `tcp/${port}`, '-p', '9'];
     const made = spawnSync(process.execPath, [maker, ...args], { env: { HOME: home }, encoding: 'utf8', timeout: 20_000 });
     if (made.status !== 0) {
       // Without the kept code everything works, only more slowly.
-      rmSync(kept, { force: true });
+      for (const base of [name, profile]) rmSync(codeOf(base), { force: true });
       process.stderr.write(`bundle: no code was kept, knock will start more slowly: ${made.stderr}\n`);
     }
   } finally {

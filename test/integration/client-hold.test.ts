@@ -1,6 +1,7 @@
 // `knock hold` with the real posternd: a door that stays open far beyond a grant, and what happens to the network meanwhile.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { labMissing } from '../lab/lab.ts';
 import type { Running } from '../lab/process.ts';
 import { PORT, REQUEST, Stage, UDP_PORT } from '../lab/stage.ts';
@@ -49,7 +50,8 @@ describe('knock hold', { skip, timeout: 300_000 }, () => {
     const held = hold(REQUEST, '-t', '4s', '--json');
     await saw(held, 'open');
     const doors = new Set<string>();
-    for (const endMs = performance.now() + 12_000; performance.now() < endMs; )
+    // A connection every 50 ms: more would fill the service's own queue, and a SYN that is dropped there looks like a shut door.
+    for (const endMs = performance.now() + 12_000; performance.now() < endMs; await delay(50))
       doors.add((await stage.client.connect(stage.server.ipv4(), PORT, { timeoutMs: 900 })).outcome);
     assert.deepEqual([...doors], ['open'], held.stdout);
     held.kill('SIGINT');
@@ -129,7 +131,7 @@ describe('knock hold', { skip, timeout: 300_000 }, () => {
     await saw(held, 'open');
     held.kill('SIGSTOP');
     await waitFor(async () => (await stage.door(stage.server.ipv4())) === 'timeout', { deadlineMs: 8000, what: 'the grant to run out' });
-    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await delay(4000);
     held.kill('SIGCONT');
     await saw(held, 'slept');
     await waitFor(async () => (await stage.door(stage.server.ipv4())) === 'open', { what: 'the door to open again' });
