@@ -100,14 +100,14 @@ Exit codes: 0 stopped, and closed (or left open as asked); 1 it did not open, or
 configuration; 3 not permitted; 130 interrupted a second time, before the door was seen shut.`;
 
 export const ADD_HELP = `
-Takes the line that "posternd client add" printed (postern1:…). What the profile holds already and the line does not name stays.
+Takes the line that "posternd client add" printed (postern1:...). What the profile holds already and the line does not name stays.
 A profile with another server key is not overwritten, unless you say --replace.
 
 Examples:
-  knock add postern1:AYcA…              the line as an argument
+  knock add postern1:AYcA...            the line as an argument
   knock add invitation.txt              from a file
   knock add - < invitation.txt          from standard input: right for a line that holds a private key
-  knock add postern1:AYcA… --name web1  under a name of your own
+  knock add postern1:AYcA... --name web1  under a name of your own
 
 With --json: ok, name, file, existed, host, fingerprint, identity, notes.`;
 
