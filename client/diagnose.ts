@@ -16,6 +16,8 @@ export type Circumstances = {
   /** 0: any. */
   readonly sourcePort: number;
   readonly serverKeyOrigin: ServerKey['origin'];
+  /** Of the server key that the knock was made for. */
+  readonly serverFingerprint: string;
   /** The host that ssh goes through to this one (ProxyJump). */
   readonly jump: string | undefined;
   /** The public half of the identity, as `ssh-keygen -l` prints it. */
@@ -39,6 +41,7 @@ export function circumstancesOf(
     timeoutMs: plan.timeoutMs,
     sourcePort: plan.sourcePort,
     serverKeyOrigin,
+    serverFingerprint: fingerprint(plan.pairing.server),
     jump,
     clock,
     hostClock,
@@ -64,7 +67,7 @@ export function explainFailure(reports: readonly AddressReport[], about: Circums
 export function explainStillOpen(target: string, port: number): CommandError {
   return new CommandError(1, 'still-open', `tcp/${port} on ${target} still accepts connections after the close was sent`, [
     'it may be open for another reason: someone else behind this address, a trusted network, or a port that is not protected',
-    'or the server did not accept the close (unknown key, wrong clock): on the server: journalctl -u posternd -n 20',
+    'or the server did not accept the close (unknown key, wrong clock): on the server, "posternd log --since 10m" lists no "closed" then',
   ]);
 }
 
@@ -174,11 +177,12 @@ function explainLocal(code: string, about: Circumstances): CommandError {
 
 /** The silence of a server has many causes that look alike from here: this is their order by experience. */
 function silentCauses(report: AddressReport | undefined, about: Circumstances): readonly string[] {
-  const server = 'on the server: journalctl -u posternd -n 20';
+  // A knock that is not valid is junk to the server and stands in no log: an empty log is a finding too.
+  const server = 'on the server, "posternd log --since 10m" says why; it lists nothing where the key is unknown or a cause below holds';
   const origin =
     about.serverKeyOrigin === 'known_hosts'
       ? ['the server key came from known_hosts: right only if posternd uses the SSH host key (else give --server-key)']
-      : [];
+      : [`the server key is another one than ${about.serverFingerprint}: on the server, "posternd check" prints it`];
   const bound =
     report?.source?.kind === 'bound'
       ? [`the knock was bound to ${report.source.address.text}: behind an address translator, use --source none`]

@@ -48,11 +48,11 @@ export async function lookAtPorts(target: IpAddress, ports: readonly ProbePort[]
 }
 
 /** `sinceKnockMs`: how long ago this machine last knocked there, if it did within a day. */
-export function judgeBefore({ target, seen }: Looked, sinceKnockMs: number | undefined): Finding {
+export function judgeBefore({ target, seen }: Looked, host: string, sinceKnockMs: number | undefined): Finding {
   if (seen.length === 0)
     return at(target, 'before', 'skipped', 'no-probe', `${target.text}: nothing that was asked for can be tried from here`);
   const open = seen.filter((each) => each.seen === 'open').map(({ probe }) => probe.service);
-  if (open.length > 0) return judgeOpen(target, open.join(', '), sinceKnockMs);
+  if (open.length > 0) return judgeOpen(target, open.join(', '), host, sinceKnockMs);
   const unreachable = seen.filter((each) => each.seen === 'unreachable').map(({ probe }) => probe.service);
   if (unreachable.length > 0)
     return at(
@@ -81,7 +81,7 @@ export function judgeBefore({ target, seen }: Looked, sinceKnockMs: number | und
   );
 }
 
-function judgeOpen(target: IpAddress, services: string, sinceKnockMs: number | undefined): Finding {
+function judgeOpen(target: IpAddress, services: string, host: string, sinceKnockMs: number | undefined): Finding {
   const says = `${services} on ${target.text} is open without a knock`;
   const onServer = 'on the server: posternd ports says who can reach it and why; "protect:" in postern.yaml must list it';
   if (sinceKnockMs === undefined)
@@ -95,7 +95,7 @@ function judgeOpen(target: IpAddress, services: string, sinceKnockMs: number | u
     );
   const ago = offsetText(sinceKnockMs).replace(/ behind$/, '');
   return at(target, 'before', 'unsure', 'open-already', `${says}: this machine knocked there ${ago} ago, and that grant may still hold`, [
-    'to be sure: knock close HOST, then ask the doctor again',
+    `to be sure: knock close ${host}, then ask the doctor again`,
     `if it is open then too, it is NOT PROTECTED; ${onServer}`,
   ]);
 }

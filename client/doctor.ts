@@ -66,6 +66,7 @@ async function examine(options: KnockOptions, world: World, tell: Tell): Promise
     timeoutMs: options.timeoutMs,
     sourcePort: options.sourcePort,
     serverKeyOrigin: serverKey.value?.origin ?? 'option',
+    serverFingerprint: serverKey.value === undefined ? 'none' : fingerprint(serverKey.value.publicKey),
     clientFingerprint: identity.value === undefined ? 'none' : fingerprint(identity.value.secret.publicKey),
     nowText: new Date(world.now()).toISOString().replace(/\.\d+Z$/, 'Z'),
     clock,
@@ -99,7 +100,7 @@ async function examineWay({ resolved, from, plan, ports, context }: Way, world: 
   const looked = await Promise.all(reached.map((target) => lookAtPorts(target, ports, from)));
   const lastMs = plan?.slots.lastUsedMs();
   const sinceKnockMs = lastMs === undefined ? undefined : Math.max(0, world.now() - lastMs);
-  for (const each of looked) tell(judgeBefore(each, sinceKnockMs));
+  for (const each of looked) tell(judgeBefore(each, context.host, sinceKnockMs));
   if (plan === undefined) return skipFrom('knock', 'a key is missing (see above)', tell);
   const shut = looked.filter(({ seen }) => seen.length === 0 || seen.some((each) => each.seen !== 'open')).map(({ target }) => target);
   if (shut.length === 0) return skipFrom('knock', 'what is open already cannot show whether a knock opens it', tell);

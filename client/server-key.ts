@@ -73,7 +73,7 @@ function unknownServerKey(host: string, otherTypes: readonly string[]): CommandE
   return new CommandError(
     2,
     'server-key-unknown',
-    `the server key of ${quote(host)} is not known${why}: give it with --server-key "ssh-ed25519 AAAA…", as the server's administrator has it from /etc/postern/host_ed25519.pub`,
+    `the server key of ${quote(host)} is not known${why}: give it with --server-key "ssh-ed25519 AAAA…" (the line in the server's /etc/postern/host_ed25519.pub), or store the invitation that its administrator sends: knock add postern1:…`,
   );
 }
 

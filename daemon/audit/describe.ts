@@ -81,9 +81,9 @@ function sentence(shown: Shown): string {
     case 'order':
       return `${shown.user === 0 ? 'root' : `user ${shown.user ?? '?'}`}: posternd ${shown.command ?? '?'}`;
     case 'start':
-      return `posternd ${shown.version ?? '?'}, ${shown.clients ?? '?'} clients in the rules`;
+      return `posternd ${shown.version ?? '?'}, ${inTheRules(shown.clients)}`;
     case 'reload':
-      return `${shown.clients ?? '?'} clients in the rules`;
+      return inTheRules(shown.clients);
     case 'reload-failed':
       return `the old rules hold: ${why}`;
     case 'lost':
@@ -95,6 +95,10 @@ function sentence(shown: Shown): string {
     default:
       return '';
   }
+}
+
+function inTheRules(clients: number | undefined): string {
+  return `${clients ?? '?'} ${clients === 1 ? 'client' : 'clients'} in the rules`;
 }
 
 function beginning({ why, previous_file }: Shown): string {

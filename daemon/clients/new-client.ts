@@ -89,11 +89,13 @@ export async function readKeyOption({ key, keysFile }: AddOptions): Promise<Entr
   if (key === undefined) throw wrong('whose key? Give --key with the ssh-ed25519 line of "knock keygen", --keys-file, or --generate');
   const text = await keyText(key);
   const line = parsePublicLine(text);
-  if (!line.ok)
-    throw wrong(
-      `--key: ${text.includes('PRIVATE KEY') ? 'this is a private key, which nobody else should have: give the public line (the .pub file)' : line.why}`,
-    );
+  if (!line.ok) throw wrong(`--key: ${whyNoKey(text, line.why)}`);
   return [['key', formatPublicLine(line.value.publicKey, safeText(line.value.comment, LONGEST_COMMENT))]];
+}
+
+function whyNoKey(text: string, why: string): string {
+  if (text.includes('PRIVATE KEY')) return 'this is a private key, which nobody else should have: give the public line (the .pub file)';
+  return text.includes('\n') ? `${why}: a file of several is for --keys-file` : why;
 }
 
 async function keyText(key: string): Promise<string> {

@@ -1,6 +1,6 @@
 // `posternd check`: everything that is wrong with files and host, at once, each with its place and its cure. It changes nothing.
 import { readFile } from 'node:fs/promises';
-import { formatPublicLine } from '../../protocol/openssh.ts';
+import { fingerprint, formatPublicLine } from '../../protocol/openssh.ts';
 import { formatPortRange } from '../../protocol/ports.ts';
 import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
@@ -19,7 +19,7 @@ import { type CommonOptions, DEFAULT_CONFIG, type Output } from './options.ts';
 type Files = {
   readonly config: Config | undefined;
   readonly book: RuleBook | undefined;
-  readonly serverKeys: readonly string[];
+  readonly serverKeys: readonly { readonly line: string; readonly fingerprint: string }[];
   readonly problems: readonly Problem[];
 };
 
@@ -59,7 +59,10 @@ async function readFiles(file: string): Promise<Files> {
   return {
     config,
     book: rules.draft,
-    serverKeys: keys.secrets.map(({ publicKey }) => formatPublicLine(publicKey, 'postern')),
+    serverKeys: keys.secrets.map(({ publicKey }) => ({
+      line: formatPublicLine(publicKey, 'postern'),
+      fingerprint: fingerprint(publicKey),
+    })),
     problems: [...problems, ...keys.problems, ...rules.problems, ...backendLimits(config.firewall, rules.draft, 'error')],
   };
 }
@@ -95,7 +98,7 @@ function summary(files: Files, config: Config, host: HostFacts): readonly string
     `capture   ${host.capture}`,
     `daemon    ${host.daemon}`,
     ...neighborLines(config, host),
-    ...files.serverKeys.map((line) => `key       ${line}`),
+    ...files.serverKeys.flatMap((key) => [`key       ${key.line}`, `          ${key.fingerprint}`]),
   ];
 }
 
@@ -136,7 +139,7 @@ function jsonReport(files: Files, host: HostFacts | undefined, problems: readonl
       usable: isUsable(client, systemClock.wall()),
       services: [...new Set(client.allow.flatMap(({ services }) => services.map(({ name }) => name)))],
     })),
-    server_keys: files.serverKeys,
+    server_keys: files.serverKeys.map(({ line }) => line),
     firewall: host?.firewall ?? null,
     capture: host?.capture ?? null,
     daemon: host?.daemon ?? null,

@@ -49,7 +49,7 @@ export async function explainCommand(options: ExplainOptions, output: Output): P
   if (options.json) output.out(JSON.stringify({ ...telling.json(), notes }, null, 2));
   else for (const line of [...telling.lines(), ...notes.map((note) => `note: ${note}`)]) output.out(line);
   const reason = telling.refusedFor();
-  if (reason !== undefined) throw new CommandError(1, `refused (${reason})`);
+  if (reason !== undefined) throw new CommandError(1, `such a knock is refused (${reason})`);
 }
 
 async function requireRules(config: Config, now: UnixMs) {

@@ -162,6 +162,12 @@ function report(options: InitOptions, output: Output, config: Config, secret: Se
   } else {
     for (const { path, what, made } of done)
       output.out(`${made ? 'made' : 'kept'}  ${safeText(path, 300)} (${what}${made ? '' : ', stands already'})`);
+    const standard = options.config === DEFAULT_CONFIG;
+    const place = standard ? '' : ` -c ${safeText(options.config, 300)}`;
+    // The units know the usual place only.
+    const start = standard
+      ? 'systemctl enable --now postern-gate posternd   (or, to look at it first: posternd run)'
+      : `posternd run${place}`;
     output.out(`
 This server's public key, for its clients:
   ${line}
@@ -169,10 +175,12 @@ This server's public key, for its clients:
 
 Next:
   1. ${options.config}: name the ports to close under "protect"
-  2. ${resolve(config.rules)}: add a client with its public line
-  3. posternd check
-  4. systemctl enable --now posternd   (or: posternd run)
-  5. from another terminal, before you close this one: knock ${hostname()}`);
+  2. posternd client add NAME --key "ssh-ed25519 AAAA…" --services ssh --host ${hostname()}${place}
+     (the public line of the client's "knock keygen" or ~/.ssh/id_ed25519.pub; --host: how clients reach this server)
+  3. posternd check${place}
+  4. ${start}
+  5. on the client, before you close this session: knock add INVITATION, then knock and log in
+Locked out? On the console: posternd gate down${place}`);
   }
   if (!options.useSshHostKey) return;
   const took = done.some(({ what, made }) => what === 'server key' && made);

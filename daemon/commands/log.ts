@@ -30,13 +30,17 @@ export async function logCommand(options: LogOptions, output: Output): Promise<v
     const at = Date.parse(time);
     return at >= since && at <= until && (options.client === undefined || client === options.client);
   };
+  let count = 0;
   const print = (at: string, text: string): number | undefined => {
     const shown = readShown(text);
     if (shown === undefined) {
       output.err(`${safeText(at, 400)}: no line of the audit log: see "posternd log verify"`);
       return undefined;
     }
-    if (isWanted(shown)) output.out(options.json ? text : describeEntry(shown));
+    if (isWanted(shown)) {
+      count += 1;
+      output.out(options.json ? text : describeEntry(shown));
+    }
     return shown.n;
   };
   const parts = await readable(file, () => listParts(file));
@@ -55,7 +59,11 @@ export async function logCommand(options: LogOptions, output: Output): Promise<v
       }
     }
   });
-  if (!options.follow) return;
+  if (!options.follow) {
+    // Silence could as well be a name or a time that was mistyped.
+    if (count === 0) output.err(`nothing in the log${options.client === undefined ? '' : ` about ${quoted(options.client)}`} in that time`);
+    return;
+  }
   for await (const { at, text } of follow(file, last, () => delay(LOOK_MS))) last = print(at, text) ?? last;
 }
 

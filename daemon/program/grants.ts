@@ -55,6 +55,7 @@ export function defineGrants(root: Command, globals: Settle): void {
       'after',
       '\nConnections end at once, those of rules with "sessions: end" also with --keep-sessions. Where somebody else is let in from the same' +
         '\naddress to the same port, connections are not told apart and live on.' +
+        '\nThe client can knock again at once: "posternd client disable alice" ends its grants in the same way, and keeps it out.' +
         '\n\nExamples:\n  sudo posternd revoke g17\n  sudo posternd revoke alice --keep-sessions\n  sudo posternd revoke 203.0.113.7',
     )
     .action(async (who: string, options: Globals & { keepSessions?: boolean }) => {

@@ -271,6 +271,7 @@ describe('posternd client enable, disable, remove', { timeout: 120_000 }, () => 
 describe('posternd client: whatever is wrong ends with its code and one line, and nothing is written', { timeout: 240_000 }, () => {
   const generate = ['--generate', '--services', 'ssh'];
   const cases: readonly (readonly [what: string, args: readonly string[], code: number, message: RegExp])[] = [
+    ['a file of two keys', ['add', 'x', '--key', `${key(3)}\n${key(4)}`], 2, /more than one line .*--keys-file/],
     ['no key', ['add', 'x'], 2, /whose key\? Give --key .*knock keygen/],
     ['an empty name', ['add', '', ...generate], 2, /NAME: not a client name: ""/],
     ['a path for a name (P33)', ['add', '../x', ...generate], 2, /NAME: not a client name: "\.\.\/x": use 1 to 64 of/],

@@ -387,6 +387,8 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
         const report = await examine(['server4', service], { code: 1, by });
         assert.deepEqual([found(report, 'knock'), found(report, 'door')], [['ok sent'], ['failed not-open']]);
         assert.ok(finding(report, 'door').cures.some((cure) => /not enrolled there, or may not open this service: SHA256:/.test(cure)));
+        const [fingerprint = 'none'] = /SHA256:\S+/.exec(finding(report, 'server-key').says) ?? [];
+        assert.ok(finding(report, 'door').cures.some((cure) => cure.includes(`the server key is another one than ${fingerprint}`)));
       }
     });
 

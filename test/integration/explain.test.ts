@@ -127,7 +127,7 @@ describe('posternd explain', { timeout: 120_000 }, () => {
       assert.equal(result.code, code, result.stderr);
       const json = JSON.parse((await explain(`${args} --json`, at ?? MONDAY)).stdout) as { allowed: boolean; reason: string | null };
       assert.deepEqual([json.allowed, json.reason === null], [code === 0, code === 0]);
-      if (code === 1) assert.equal(result.stderr, `posternd: refused (${json.reason})\n`);
+      if (code === 1) assert.equal(result.stderr, `posternd: such a knock is refused (${json.reason})\n`);
     });
   }
 

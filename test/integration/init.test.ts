@@ -44,6 +44,11 @@ describe('posternd init', { skip }, () => {
     assert.ok(readFileSync(join(folder, 'host_ed25519.pub'), 'utf8').startsWith(line.split(' ').slice(0, 2).join(' ')));
     const fingerprint = execFileSync('ssh-keygen', ['-l', '-f', join(folder, 'host_ed25519')], { encoding: 'utf8' }).split(' ')[1] ?? '?';
     assert.ok(made.stdout.includes(fingerprint));
+    // What it says to do next is for this configuration, not for the one in /etc that the units know.
+    assert.match(made.stdout, new RegExp(`posternd check -c ${join(folder, 'postern.yaml')}\n`));
+    assert.doesNotMatch(made.stdout, /systemctl/);
+    const checked = posternd('check', '-c', join(folder, 'postern.yaml'));
+    assert.ok(checked.stdout.includes(fingerprint), 'an administrator compares it with what a client names');
     const { config } = await loadConfig(join(folder, 'postern.yaml'));
     assert.ok(config !== undefined);
     assert.deepEqual([config.state, config.control], [join(folder, 'state'), join(folder, 'run', 'control.sock')]);
