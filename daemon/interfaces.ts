@@ -33,5 +33,42 @@ export async function interfaceProblems(config: Config): Promise<readonly Proble
       ),
     );
   }
+  problems.push(...(await uncoveredDefault(config)));
   return problems;
+}
+
+/** The way to the internet left out is the commonest slip in this list, and leaves everything open that was to be closed. */
+async function uncoveredDefault(config: Config): Promise<readonly Problem[]> {
+  const [v4, v6] = await Promise.all(['route', 'ipv6_route'].map((file) => readFile(`/proc/self/net/${file}`, 'latin1').catch(() => '')));
+  const left = defaultRouteInterfaces(v4 ?? '', v6 ?? '').filter((each) => !config.interfaces.some(({ name }) => name === each));
+  if (left.length === 0 || config.protect.length === 0) return [];
+  const named = left.join(' and ');
+  return [
+    problemAt(
+      config.interfaces[0]?.place,
+      `interfaces leaves out ${named}, where the default route goes: protected ports are open to everyone there`,
+      `add ${left.join(', ')}, or leave interfaces out to close them everywhere`,
+      'warning',
+    ),
+  ];
+}
+
+/** The interfaces of the default routes, from the text of /proc/net/route and /proc/net/ipv6_route. */
+export function defaultRouteInterfaces(v4: string, v6: string): readonly string[] {
+  const found = new Set<string>();
+  for (const line of v4.split('\n').slice(1)) {
+    const [name = '', destination, , flags = '', , , , mask] = line.split('\t').map((field) => field.trim());
+    if (destination === '00000000' && mask === '00000000' && leadsSomewhere(flags)) found.add(name);
+  }
+  for (const line of v6.split('\n')) {
+    const [destination = '', length, , , , , , , flags = '', name = ''] = line.trim().split(/\s+/);
+    if (/^0{32}$/.test(destination) && length === '00' && leadsSomewhere(flags)) found.add(name);
+  }
+  found.delete('lo');
+  return [...found].sort();
+}
+
+/** RTF_UP, and not RTF_REJECT (linux/route.h). */
+function leadsSomewhere(flags: string): boolean {
+  return (Number.parseInt(flags, 16) & 0x201) === 0x001;
 }

@@ -141,6 +141,27 @@ describe('posternd check', { skip }, () => {
     assert.equal((await check()).code, 0);
   });
 
+  it('interfaces that leave out the way to the internet leave it open there: a warning that names it, of IPv4 and IPv6', async () => {
+    server.writeConfig({ protect: ['tcp/22'], interfaces: ['br7'] });
+    assert.doesNotMatch(messages((await check()).report), /default route/);
+    await host.exec(['ip', 'link', 'add', 'wan7', 'type', 'veth', 'peer', 'name', 'far7']);
+    for (const name of ['wan7', 'far7', 'br7']) await host.exec(['ip', 'link', 'set', name, 'up']);
+    for (const family of ['-4', '-6']) {
+      await host.exec(['ip', family, 'route', 'add', 'default', 'dev', 'wan7']);
+      const { code, report } = await check();
+      await host.exec(['ip', family, 'route', 'del', 'default']);
+      assert.equal(code, 0);
+      assert.match(
+        messages(report),
+        /warning: interfaces leaves out wan7, where the default route goes: protected ports are open to everyone there: add wan7/,
+      );
+    }
+    await host.exec(['ip', 'route', 'add', 'default', 'dev', 'br7']);
+    assert.doesNotMatch(messages((await check()).report), /default route/);
+    await host.exec(['ip', 'route', 'del', 'default']);
+    await host.exec(['ip', 'link', 'del', 'wan7']);
+  });
+
   it('an interface that is not there is an error with the nearest name, unless a ? says that it may come later', async () => {
     server.writeConfig({ protect: ['tcp/22'], interfaces: ['br8'] });
     const { code, report } = await check();
