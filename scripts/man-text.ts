@@ -121,9 +121,21 @@ export function overview(date: string, version: string): string {
     ].flatMap((text) => ['.IP \\(bu 2', ...paragraph(text).slice(1)]),
     section('Examples'),
     ...paragraph('On the server:'),
-    ...literal(['sudo posternd init', 'sudo posternd check', 'sudo posternd try', 'sudo systemctl enable --now postern-gate posternd']),
+    ...literal([
+      'sudo posternd init',
+      'sudoedit /etc/postern/postern.yaml          # the ports to close, under "protect:"',
+      'sudo posternd client add alice --key "ssh-ed25519 AAAA..." --services ssh --host web1.example.org',
+      'sudo posternd check',
+      'sudo posternd try',
+      'sudo systemctl enable --now postern-gate posternd',
+    ]),
     ...paragraph('On the client:'),
-    ...literal(['knock web1.example.org ssh', 'ssh web1.example.org']),
+    ...literal([
+      'knock keygen                                # before: its public line goes to the server',
+      'knock add postern1:...                      # the invitation that "client add" printed',
+      'knock web1 ssh',
+      'ssh web1.example.org',
+    ]),
     section('Standards'),
     ...paragraph(
       'Ed25519 is RFC 8032, X25519 RFC 7748, HMAC RFC 2104; the seal is the secretbox of NaCl (XSalsa20 and Poly1305). The protocol is described byte by byte in `protocol/SPEC.md`, with test vectors in `protocol/vectors.json`.',

@@ -69,7 +69,10 @@ function exchange(path: string, request: Request, signal: AbortSignal | undefine
 
 function explain(path: string, error: NodeJS.ErrnoException): CommandError {
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
-    return new NotRunning(1, `posternd is not running (nobody answers at ${path}): start it with "systemctl start posternd" ("posternd gate show" tells without it what is open)`);
+    return new NotRunning(
+      1,
+      `posternd is not running (nobody answers at ${path}): start it with "systemctl start posternd" ("posternd gate show" tells without it what is open)`,
+    );
   }
   if (error.code === 'EACCES' || error.code === 'EPERM') {
     return new CommandError(
