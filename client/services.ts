@@ -109,9 +109,12 @@ function guessProbe(sshPort: number, offers: readonly Offer[]): ProbePlan {
   const given = offers.filter((offer) => offer.byDefault);
   const once = given.some((offer) => offer.once);
   if (given.length === 0) return { ports: [{ port: sshPort, service: `tcp/${sshPort}`, guessed: true }], unprobed: [], once };
-  // One stands for all: an entry for another network or another time may give less than all of them.
-  const [port] = given.flatMap((offer) => tcpPortOf(offer) ?? []);
-  if (port !== undefined) return { ports: [{ port, service: `tcp/${port}`, guessed: true }], unprobed: [], once };
+  // One stands for all: an entry for another network or another time may give less than all of them. The only one is no guess.
+  const [probe] = given.flatMap((offer) => {
+    const port = tcpPortOf(offer);
+    return port === undefined ? [] : [{ port, service: given.length === 1 ? offer.name : `tcp/${port}`, guessed: given.length > 1 }];
+  });
+  if (probe !== undefined) return { ports: [probe], unprobed: [], once };
   return { ports: [], unprobed: given.map((offer) => `${offer.name}: UDP does not answer`), once };
 }
 
@@ -119,11 +122,19 @@ function probePort(request: Request, offers: readonly Offer[]): number | { reado
   if (request.kind === 'service') {
     const offer = offers.find(({ name }) => name === request.name);
     if (offer !== undefined) return tcpPortOf(offer) ?? { why: 'UDP does not answer' };
-    return WELL_KNOWN_TCP[request.name] ?? { why: 'only the server knows its port' };
+    return WELL_KNOWN_TCP[request.name] ?? { why: whyUnknown(offers) };
   }
   // Of a range, the first port stands for all: trying each would look like a scan.
   if (request.ports.protocol === 'tcp') return request.ports.first;
   return { why: 'UDP does not answer' };
+}
+
+/** A name that the invitation does not have is a slip more often than not. */
+function whyUnknown(offers: readonly Offer[]): string {
+  const known = 'only the server knows its port';
+  if (offers.length === 0) return known;
+  const names = offers.slice(0, 8).map(({ name }) => name);
+  return `${known} (the invitation offers ${names.join(', ')}${offers.length > names.length ? ' and others' : ''})`;
 }
 
 function tcpPortOf(offer: Offer): number | undefined {

@@ -155,7 +155,10 @@ describe('services', () => {
     assert.deepEqual([plan('web').ports[0]?.port, plan('web').once], [8080, false]);
     assert.deepEqual([plan('tcp/9005').once, plan('tcp/9011').once], [true, false]);
     assert.deepEqual([plan('vpn').ports, plan('vpn').unprobed], [[], ['vpn: UDP does not answer']]);
-    assert.deepEqual(plan().ports, [{ port: 8080, service: 'tcp/8080', guessed: true }]);
+    assert.deepEqual(plan().ports, [{ port: 8080, service: 'web', guessed: false }]);
+    assert.deepEqual(plan('wbe').unprobed, ['wbe: only the server knows its port (the invitation offers admin, web, tcp/9000-9010, vpn)']);
+    const both = offers.map((offer) => ({ ...offer, byDefault: true }));
+    assert.deepEqual(planProbes([], 22, both).ports, [{ port: 8443, service: 'tcp/8443', guessed: true }]);
   });
 
   test('only a port that nobody named counts as guessed', () => {
