@@ -18,6 +18,8 @@ import { type CommonOptions, DEFAULT_CONFIG, type Output } from './options.ts';
 
 type Files = {
   readonly config: Config | undefined;
+  /** The configuration itself may not be read by this user. */
+  readonly notPermitted: boolean;
   readonly book: RuleBook | undefined;
   readonly serverKeys: readonly { readonly line: string; readonly fingerprint: string }[];
   readonly problems: readonly Problem[];
@@ -40,6 +42,8 @@ export async function checkCommand(options: CommonOptions, output: Output): Prom
     for (const problem of problems) output.err(formatProblem(problem));
     if (files.config !== undefined && host !== undefined) for (const line of summary(files, files.config, host)) output.out(line);
   }
+  // Nothing is known to be wrong then. Root looked with the daemon's eyes: what that user may not read does keep it from starting.
+  if (files.notPermitted && process.geteuid?.() !== 0) throw new CommandError(3, 'nothing could be looked at: run it as root');
   if (errors > 0) {
     const rights = host?.notPermitted === true ? ', and not all could be looked at: run it as root' : '';
     throw new CommandError(
@@ -52,13 +56,14 @@ export async function checkCommand(options: CommonOptions, output: Output): Prom
 }
 
 async function readFiles(file: string): Promise<Files> {
-  const { draft: config, problems } = await draftConfig(file);
-  if (config === undefined) return { config, book: undefined, serverKeys: [], problems };
+  const { draft: config, problems, notPermitted = false } = await draftConfig(file);
+  if (config === undefined) return { config, book: undefined, serverKeys: [], problems, notPermitted };
   const rules = await draftRuleBook(config, systemClock.wall());
   const keys = await readServerKeys(config);
   return {
     config,
     book: rules.draft,
+    notPermitted,
     serverKeys: keys.secrets.map(({ publicKey }) => ({
       line: formatPublicLine(publicKey, 'postern'),
       fingerprint: fingerprint(publicKey),

@@ -228,6 +228,10 @@ describe('posternd check', { skip }, () => {
       const { status, stderr } = spawnSync('setpriv', argv, { encoding: 'utf8' });
       assert.equal(status, 3, stderr);
       assert.match(stderr, /not permitted to change the firewall.*run as root or with CAP_NET_ADMIN/);
+      chmodSync(join(folder, 'postern.yaml'), 0o600);
+      const blind = spawnSync('setpriv', argv, { encoding: 'utf8' });
+      assert.equal(blind.status, 3, blind.stderr);
+      assert.match(blind.stderr, /no permission to read .*: use sudo.*\nposternd: nothing could be looked at: run it as root\n$/);
     } finally {
       rmSync(folder, { recursive: true });
     }
