@@ -23,10 +23,10 @@ export type Setup = {
   readonly warnings: readonly Problem[];
 };
 
-/** Throws a CommandError (exit 2) with one line for each problem; warnings come back with the setup. `known`: peers of an earlier setup. */
+/** Throws a CommandError (exit 2, or 3 where the configuration may not be read) with one line for each problem; warnings come back with the setup. `known`: peers of an earlier setup. */
 export async function readSetup(configFile: string, known: ReadonlyMap<string, Peer> = new Map()): Promise<Setup> {
-  const { config, problems } = await loadConfig(configFile);
-  if (config === undefined) throw refuse(problems);
+  const { config, problems, notPermitted } = await loadConfig(configFile);
+  if (config === undefined) throw refuse(problems, notPermitted === true ? 3 : 2);
   const keys = await readServerKeys(config);
   const rules = await readRules(config, keys.secrets, known);
   const all = [...problems, ...(await interfaceProblems(config)), ...rules.problems, ...keys.problems];
@@ -35,9 +35,9 @@ export async function readSetup(configFile: string, known: ReadonlyMap<string, P
   return { config, book: rules.book, secrets: keys.secrets, peers: rules.peers, warnings: atMost(all) };
 }
 
-function refuse(problems: readonly Problem[]): CommandError {
+function refuse(problems: readonly Problem[], exit: 2 | 3 = 2): CommandError {
   const errors = problems.filter(({ severity }) => severity === 'error');
-  return new CommandError(2, atMost(errors).map(formatProblem).join('\n'));
+  return new CommandError(exit, atMost(errors).map(formatProblem).join('\n'));
 }
 
 /** Nobody reads ten thousand lines, and writing them would hold up the knocks of others. */

@@ -16,7 +16,7 @@ export type Before = { readonly operands: readonly string[]; readonly options: R
 /** By the name of a placeholder in the definitions: `HOST`, `who`, `INTERFACE`. A source that fails is an empty one. */
 export type Sources = Readonly<Record<string, (before: Before) => Promise<readonly Candidate[]>>>;
 
-const FILE_PLACEHOLDER = /(^|\|)file$/i;
+const FILE_PLACEHOLDER = /(^|\|)files?$/i;
 // What needs no quoting in any of the shells: other names are left out, so that nothing from a file is ever run by a shell.
 const PLAIN = /^[A-Za-z0-9_][A-Za-z0-9_@%+=:,./-]*$/;
 

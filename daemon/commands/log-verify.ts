@@ -32,7 +32,7 @@ export async function logVerifyCommand(options: LogVerifyOptions, output: Output
   const daemons = named ? undefined : await headOfDaemon(options.config, file);
   const heads = daemons === undefined ? kept : [...kept, daemons];
   const { verified, files } = await readable(file, () => (named ? check(options.files, heads) : checkAll(file, heads)));
-  if (files.length === 0)
+  if (files.length === 0 && !named)
     throw new CommandError(1, `there is no audit log at ${safeText(file, 400)}: it begins with the first start of posternd`);
   const vouched = { heads: kept.length, daemon: daemons !== undefined };
   const broken = verified.findings.filter(({ severity }) => severity === 'broken').length;

@@ -81,7 +81,7 @@ export async function readable<T>(file: string, work: () => Promise<T>): Promise
   } catch (error) {
     const { code, path = file } = error as NodeJS.ErrnoException;
     const name = safeText(path, 400);
-    if (code === 'ENOENT') throw new CommandError(1, `there is no audit log at ${name}: it begins with the first start of posternd`);
+    if (code === 'ENOENT') throw new CommandError(1, `there is no file ${name}: name the audit log, or a copy of it`);
     if (code === 'EACCES' || code === 'EPERM')
       throw new CommandError(3, `not permitted to read ${name}: use sudo, or join the group that owns it ("postern")`);
     if (code?.startsWith('Z_') === true) throw new CommandError(1, `${name} cannot be unpacked (${code}): is it a whole .gz file?`);

@@ -89,6 +89,7 @@ const TABLE: readonly { readonly line: readonly string[]; readonly words: readon
   { line: ['posternd', 'grant', 'alice', 'adm'], words: ['admin-panel'] },
   { line: ['posternd', 'grant', 'alice', 'vau'], words: [] },
   { line: ['posternd', 'grant', 'alice', 'tcp/'], words: ['tcp/22', 'tcp/8443'] },
+  { line: ['posternd', 'log', 'verify', ''], words: [':files'] },
   { line: ['posternd', 'check', '--js'], words: ['--json'] },
   { line: ['posternd', '-c', '/nonexistent', 'grant', 'ali'], words: [] },
 ];
