@@ -69,7 +69,7 @@ describe('posternd client, beside a running daemon', { skip, timeout: 240_000 },
     await client('disable', 'alice');
     const before = (await stage.postern.status()).knocks.dropped['client-disabled'] ?? 0;
     const said = await explain();
-    assert.deepEqual([said.code, said.stderr], [1, 'posternd: refused (client-disabled)\n']);
+    assert.deepEqual([said.code, said.stderr], [1, 'posternd: such a knock is refused (client-disabled)\n']);
     await stage.alice.knock(['server4', REQUEST, '--no-verify']);
     await waitFor(async () => ((await stage.postern.status()).knocks.dropped['client-disabled'] ?? 0) > before, {
       what: 'the same refusal',
@@ -95,7 +95,7 @@ describe('posternd client, beside a running daemon', { skip, timeout: 240_000 },
     const argv = stage.postern.command(['client', 'disable', 'bob']).map((word) => (word === stage.postern.configFile ? other : word));
     const { code, stderr } = await stage.server.exec(argv, { mayFail: true });
     assert.equal(code, 1);
-    assert.match(stderr, /^posternd: it is written, but the running posternd goes on with the old rules: .*unknown key "protekt"/);
+    assert.match(stderr, /^posternd: it is written, but the running posternd goes on with the old rules: .*unknown key "protekt"/m);
     writeFileSync(stage.postern.configFile, config);
     writeFileSync(stage.postern.rulesFile, people);
   });
