@@ -31,7 +31,7 @@ export async function logVerifyCommand(options: LogVerifyOptions, output: Output
   // Asked before the files are read: what it has written by then has to be in them.
   const daemons = named ? undefined : await headOfDaemon(options.config, file);
   const heads = daemons === undefined ? kept : [...kept, daemons];
-  const { verified, files } = await readable(file, () => (named ? check(options.files, heads) : checkAll(file, heads)));
+  const { verified, files } = await readable(file, () => (named ? check(options.files, heads) : checkAll(file, heads)), named);
   if (files.length === 0 && !named)
     throw new CommandError(1, `there is no audit log at ${safeText(file, 400)}: it begins with the first start of posternd`);
   const vouched = { heads: kept.length, daemon: daemons !== undefined };

@@ -74,14 +74,16 @@ export async function auditFileOf(configFile: string): Promise<string> {
   return audit.file;
 }
 
-/** Does something with the files of the log; what the system refuses becomes one line that says what to do. */
-export async function readable<T>(file: string, work: () => Promise<T>): Promise<T> {
+/** Does something with the files of the log (`isNamed`: on the command line); what the system refuses becomes one line that says what to do. */
+export async function readable<T>(file: string, work: () => Promise<T>, isNamed = false): Promise<T> {
   try {
     return await work();
   } catch (error) {
     const { code, path = file } = error as NodeJS.ErrnoException;
     const name = safeText(path, 400);
-    if (code === 'ENOENT') throw new CommandError(1, `there is no file ${name}: name the audit log, or a copy of it`);
+    if (code === 'ENOENT' && isNamed) throw new CommandError(1, `there is no file ${name}: name the audit log, or a copy of it`);
+    if (code === 'ENOENT')
+      throw new CommandError(1, `there is no audit log at ${safeText(file, 400)}: it begins with the first start of posternd`);
     if (code === 'EACCES' || code === 'EPERM')
       throw new CommandError(3, `not permitted to read ${name}: use sudo, or join the group that owns it ("postern")`);
     if (code?.startsWith('Z_') === true) throw new CommandError(1, `${name} cannot be unpacked (${code}): is it a whole .gz file?`);

@@ -223,7 +223,7 @@ describe('the audit log', { skip, timeout: 240_000 }, () => {
     for (const [args, code, message] of [
       [['--head', 'abc'], 2, /--head: "abc" is no head/],
       [['--heads', '/nonexistent'], 2, /--heads: cannot read "\/nonexistent" \(ENOENT\)/],
-      [['/nonexistent'], 1, /there is no audit log at \/nonexistent/],
+      [['/nonexistent'], 1, /there is no file \/nonexistent: name the audit log/],
     ] as const) {
       const result = await logVerify(...args);
       assert.equal(result.code, code, result.stderr);
