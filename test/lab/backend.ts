@@ -98,7 +98,7 @@ export async function readRemaining(exec: Exec, version: 4 | 6): Promise<readonl
     return [...stdout.matchAll(/^add .* timeout (\d+)/gm)].map((match) => Number(match[1]));
   }
   const { stdout } = await exec([version === 4 ? 'iptables-save' : 'ip6tables-save', '--table', 'mangle']);
-  const uptimeS = Number(process.hrtime.bigint() / 1_000_000_000n);
+  const uptimeS = Number(process.hrtime.bigint()) / 1e9;
   return [...stdout.matchAll(/-A POSTERN-OPEN .*"postern grant until (\d+)"/g)].map((match) => Number(match[1]) / 1000 - uptimeS);
 }
 
