@@ -140,10 +140,7 @@ describe(`the manners of the gate in ${backendName()}`, () => {
   });
 
   /** What is gone for certain is put back without being asked: the way from here to `install` is longer. */
-  // The size of a table of iptables-legacy is not that of this namespace where a process moves between namespaces, as this test does: there the look
-  // each second finds it. That a daemon mends it at once, e2e-faults and e2e-matrix show.
-  const MENDED = isLegacy ? [] : ['a flush of the ruleset'];
-  const noticedMs = isLegacy ? 3000 : 1000;
+  const MENDED = isLegacy ? ['a flush of the table'] : ['a flush of the ruleset'];
   test('what others do to the gate is noticed within a second, and loading it again mends it; a flush mends itself (P27)', async () => {
     let suspected = 0;
     const bound = timed(opening('bound', CLIENT[4], 'tcp/22', 4000), 600_000);
@@ -166,10 +163,10 @@ describe(`the manners of the gate in ${backendName()}`, () => {
       const before_ = suspected;
       command(...harm);
       if (MENDED.includes(what)) {
-        await until(() => suspected > before_, noticedMs);
+        await until(() => suspected > before_, 1000);
         await until(() => gate.intact());
       } else {
-        await until(async () => suspected > before_ && !(await gate.intact()), noticedMs);
+        await until(async () => suspected > before_ && !(await gate.intact()), 1000);
         await gate.install(LAYOUT, [bound]);
       }
       assert.equal(await gate.intact(), true, what);

@@ -143,9 +143,11 @@ function watchSizes(
       const now = `${size.entries} ${size.bytes}`;
       const before = last.get(family);
       last.set(family, now);
-      if (before === undefined || before === now) continue;
-      if (size.entries < gate.entryCount(family)) mend(family);
-      onSuspicion();
+      if (before === now) continue;
+      // Also at the first look: whoever flushes between the load and that look leaves a size that never changes again.
+      const isFlushed = size.entries < gate.entryCount(family);
+      if (isFlushed) mend(family);
+      if (isFlushed || before !== undefined) onSuspicion();
     }
   };
   const timer = setInterval(look, SIZE_EVERY_MS).unref();
