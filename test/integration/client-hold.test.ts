@@ -81,7 +81,8 @@ describe('knock hold', { skip, timeout: 300_000 }, () => {
   });
 
   test('counts down on a terminal; Ctrl-C there closes', async () => {
-    const line = [process.execPath, KNOCK, 'hold', 'server4', REQUEST, '-t', '6s'].join(' ');
+    // Without "exec" the user's shell may stay above it, and it would die of the Ctrl-C first.
+    const line = ['exec', process.execPath, KNOCK, 'hold', 'server4', REQUEST, '-t', '6s'].join(' ');
     const held = stage.client.start(['script', '-qefc', line, '/dev/null'], { env: { HOME: stage.alice.home, TERM: 'xterm' } });
     running.push(held);
     await held.waitForOutput(/open on server4 · next knock in 2 s · since \d s · Ctrl-C ends it/);

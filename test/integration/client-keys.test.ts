@@ -38,7 +38,7 @@ describe('keys of knock', { skip, timeout: 120_000 }, () => {
 
   /** The same on a terminal of its own; what is typed is given when the prompt for it has appeared. */
   async function knockOnTerminal(own: string, args: readonly string[], typed: readonly { readonly at: RegExp; readonly text: string }[]) {
-    const quoted = [process.execPath, KNOCK, ...args].map((word) => `'${word}'`).join(' ');
+    const quoted = ['exec', ...[process.execPath, KNOCK, ...args].map((word) => `'${word}'`)].join(' ');
     const running = new Running(['script', '-qefc', quoted, '/dev/null'], { env: env(own) });
     for (const { at, text } of typed) {
       await running.waitForOutput(at);
