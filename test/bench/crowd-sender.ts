@@ -1,17 +1,11 @@
 // The program that knocks for the crowd, in the client's network namespace: many people at a steady pace, or one, timed to the open port.
-import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { unixMs } from '../../protocol/brand.ts';
-import { checkPublicKey, type PublicKey, type SecretKey } from '../../protocol/identity.ts';
-import type { KnockBody } from '../../protocol/knock.ts';
-import { sealKnock } from '../../protocol/packet.ts';
-import { type Pairing, pairAsClient } from '../../protocol/pairing.ts';
-import { windowOf } from '../../protocol/tags.ts';
-import { crowdAddress, personKey, TIMED_PORT } from './crowd.ts';
+import { crowdAddress, TIMED_PORT } from './crowd.ts';
+import { CrowdKnocks, TIMED_REQUEST } from './crowd-knocks.ts';
 
 export type SenderCalls = {
   /** Computes what the first `people` clients need. */
@@ -22,33 +16,13 @@ export type SenderCalls = {
   time: { ask: { person: number; rounds: number; firstAddress: number }; answer: readonly number[] };
 };
 
-type Person = { readonly secret: SecretKey; readonly pairing: Pairing };
-
-const people = new Map<number, Person>();
-const usedSlots = new Map<string, number>();
-let serverKey: PublicKey | undefined;
+let crowd: CrowdKnocks | undefined;
 let server = '';
 let knockPort = 0;
 
-function person(number: number): Person {
-  const known = people.get(number);
-  if (known !== undefined) return known;
-  if (serverKey === undefined) throw new Error('prepare comes first');
-  const secret = personKey(number);
-  const made = { secret, pairing: pairAsClient(secret, serverKey) };
-  people.set(number, made);
-  return made;
-}
-
-function seal(number: number, requests: KnockBody['requests'], lifetimeSeconds: number): Uint8Array {
-  const sentAtMs = unixMs(Date.now());
-  const window = windowOf(sentAtMs);
-  const slot = usedSlots.get(`${number} ${window}`) ?? 0;
-  if (slot > 15) throw new Error(`person ${number} has no slot left in this minute`);
-  usedSlots.set(`${number} ${window}`, slot + 1);
-  const action = { kind: 'open', lifetimeSeconds, once: false } as const;
-  const body: KnockBody = { action, sentAtMs, source: { kind: 'unbound' }, sourcePort: 0, requests };
-  return sealKnock({ ...person(number), window, slot, body, random: (count) => new Uint8Array(randomBytes(count)) });
+function knocks(): CrowdKnocks {
+  if (crowd === undefined) throw new Error('prepare comes first');
+  return crowd;
 }
 
 async function boundSocket(address: string): Promise<Socket> {
@@ -70,17 +44,16 @@ async function everybody({ first, count, perSecond, endAtMs }: SenderCalls['ever
     const early = started + (at * 1000) / perSecond - performance.now();
     if (early > 2) await delay(early);
     const lifetimeSeconds = Math.max(1, Math.round((endAtMs - Date.now()) / 1000));
-    await sendFrom(crowdAddress(first + at), seal(first + at, [], lifetimeSeconds));
+    await sendFrom(crowdAddress(first + at), knocks().seal(first + at, { requests: [], lifetimeSeconds }));
   }
   return null;
 }
 
 async function time({ person: number, rounds, firstAddress }: SenderCalls['time']['ask']): Promise<readonly number[]> {
-  const request: KnockBody['requests'] = [{ kind: 'ports', ports: { protocol: 'tcp', first: TIMED_PORT, last: TIMED_PORT } }];
   const times: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
     const address = crowdAddress(firstAddress + round);
-    const packet = seal(number, request, 1);
+    const packet = knocks().seal(number, { requests: TIMED_REQUEST, lifetimeSeconds: 1 });
     const socket = await boundSocket(address);
     const started = performance.now();
     socket.send(packet, knockPort, server);
@@ -107,11 +80,9 @@ function accepts(localAddress: string): Promise<boolean> {
 
 const CALLS: { readonly [K in keyof SenderCalls]: (ask: SenderCalls[K]['ask']) => Promise<SenderCalls[K]['answer']> } = {
   prepare: async (ask) => {
-    const key = checkPublicKey(Buffer.from(ask.serverKey, 'base64'));
-    if (!key.ok) throw new Error(key.why);
-    [serverKey, server, knockPort] = [key.value, ask.server, ask.knockPort];
-    people.clear();
-    for (let number = 0; number < ask.people; number += 1) person(number);
+    crowd = new CrowdKnocks(ask.serverKey);
+    [server, knockPort] = [ask.server, ask.knockPort];
+    for (let number = 0; number < ask.people; number += 1) crowd.person(number);
     return null;
   },
   everybody,

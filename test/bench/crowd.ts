@@ -10,6 +10,8 @@ export const SERVICES_BY_DEFAULT = 10;
 export const FIRST_PORT = 9000;
 /** Only by name: what the time of a knock is measured with. */
 export const TIMED_PORT = 8022;
+/** Knocks of one person in a minute: the default. */
+export const SLOTS = 16;
 
 export function personKey(number: number): SecretKey {
   return secretFromSeed(createHash('sha256').update(`person ${number}`).digest());

@@ -1,6 +1,5 @@
 // What 10,000 clients and 100,000 live grants cost the daemon: npm run bench -- size. Measures the daemon that is shipped, in a
 // namespace of its own; asserts nothing. Prints a table in Markdown with machine, versions and command.
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { askDaemon } from '../../daemon/control/ask.ts';
 import { StatusReport } from '../../daemon/control/messages.ts';
@@ -14,6 +13,7 @@ import { FIRST_PORT, SERVICES_BY_DEFAULT, TIMED_PORT, writeCrowd } from './crowd
 import type { SenderCalls } from './crowd-sender.ts';
 import { machineLines } from './machine.ts';
 import type { StallReport } from './stall-report.ts';
+import { unitEnvironment } from './unit.ts';
 
 const PEOPLE = Number(process.argv[2] ?? 10_000);
 /** `jit`: with V8's compiler, as a drop-in for the unit gives it back. */
@@ -47,12 +47,6 @@ function row(what: string, value: string, report?: StallReport): void {
 }
 
 const seconds = (ms: number): string => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
-
-/** What the unit gives the daemon. */
-function unitEnvironment(): Readonly<Record<string, string>> {
-  const unit = readFileSync(new URL('../../../systemd/posternd.service', import.meta.url), 'utf8');
-  return Object.fromEntries([...unit.matchAll(/^Environment="?(\w+)=([^"\n]*)"?$/gm)].map(([, name = '', value = '']) => [name, value]));
-}
 
 function middle(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);

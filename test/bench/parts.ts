@@ -1,0 +1,34 @@
+// The parts of the benchmark, in the order in which they run and stand in docs/benchmarks.md. A part is the program test/bench/KEY.ts, which ends with
+// runPart (part.ts): its figures then stand in the documents. Those that take words of their own print only.
+
+export type Part = {
+  /** Name on the command line, in the results folder, and of the program. */
+  readonly key: string;
+  readonly about: string;
+  /** Whether `npm run bench` without a name runs it. */
+  readonly isUsual: boolean;
+  /** It is ended after so long. */
+  readonly minutes: number;
+  /** The words after its name are its own. */
+  readonly takesWords: boolean;
+};
+
+const usual = { isUsual: true, takesWords: false } as const;
+
+export const PARTS: readonly Part[] = [
+  { ...usual, key: 'knock-time', about: 'from the packet to the open port, beside fwknopd and knockd', minutes: 6 },
+  {
+    key: 'first-byte',
+    about: '[RUNS] what `knock proxy` adds to the first byte of a service',
+    isUsual: false,
+    minutes: 5,
+    takesWords: true,
+  },
+  {
+    key: 'size',
+    about: '[CLIENTS [jit]] ten thousand clients, a hundred thousand live grants; about five minutes',
+    isUsual: false,
+    minutes: 15,
+    takesWords: true,
+  },
+];

@@ -1,0 +1,101 @@
+// The same ground for every system: one client, and for each system a server on a cable of its own, with a TCP service behind the door. A system that
+// cannot be started is left out, with the reason; it does not take the others along.
+
+import { fileURLToPath } from 'node:url';
+import { createLab, type Lab } from '../../lab/lab.ts';
+import { asking } from '../asking.ts';
+import { crowdAddress, TIMED_PORT } from '../crowd.ts';
+import type { SenderCalls } from '../knock-sender-calls.ts';
+import type { Ground, SystemUnderTest, Variant } from './system.ts';
+
+const SENDER = fileURLToPath(new URL('../knock-sender.js', import.meta.url));
+
+export type Started = { readonly variant: Variant; readonly system: SystemUnderTest; readonly startMs: number };
+export type LeftOut = { readonly variant: Variant; readonly why: string };
+
+export class Arena {
+  readonly lab: Lab;
+  readonly client: Lab['hosts'][number];
+  readonly started: Started[] = [];
+  readonly leftOut: LeftOut[] = [];
+  readonly #ask: ReturnType<typeof asking<SenderCalls>>;
+  #addresses = 0;
+  #servers = 0;
+
+  private constructor(lab: Lab, client: Arena['client'], ask: Arena['ask']) {
+    this.lab = lab;
+    this.client = client;
+    this.#ask = ask;
+  }
+
+  static async create(label: string, deadlineMs = 1_200_000): Promise<Arena> {
+    const lab = await createLab({ label, deadlineMs });
+    const client = await lab.host('client');
+    // Every address of the crowd is the client's own.
+    await client.exec(['ip', 'route', 'add', 'local', '10.64.0.0/10', 'dev', 'lo']);
+    const sender = client.start([process.execPath, SENDER], { ipc: true });
+    return new Arena(lab, client, asking<SenderCalls>(sender));
+  }
+
+  /** A fresh server with a service behind the door. */
+  async ground(): Promise<Ground> {
+    this.#servers += 1;
+    const server = await this.lab.host(`s${this.#servers}`);
+    await this.lab.link(server, this.client);
+    const link = this.client.interfaces.length - 1;
+    await server.exec(['ip', 'route', 'add', '10.64.0.0/10', 'via', this.client.ipv4(link)]);
+    await server.listen({ tcp: [TIMED_PORT] });
+    return { server, client: this.client };
+  }
+
+  /** Starts a system on ground of its own; undefined, and noted, where that fails. */
+  async start(variant: Variant, options: { readonly clients?: number } = {}): Promise<Started | undefined> {
+    let system: SystemUnderTest | undefined;
+    try {
+      system = await variant.create(await this.ground(), options);
+      const { tookMs } = await system.start();
+      const started = { variant, system, startMs: tookMs };
+      this.started.push(started);
+      return started;
+    } catch (error) {
+      await system?.close().catch(() => undefined);
+      this.leftOut.push({ variant, why: firstLine(error) });
+      return undefined;
+    }
+  }
+
+  /** Asks the program that sends knocks and tries doors. */
+  get ask(): ReturnType<typeof asking<SenderCalls>> {
+    return this.#ask;
+  }
+
+  /** Source addresses that nobody has knocked from. */
+  freshAddresses(count: number): readonly string[] {
+    const first = this.#addresses;
+    this.#addresses += count;
+    return Array.from({ length: count }, (_, at) => crowdAddress(first + at + 1));
+  }
+
+  /** One knock of this system, timed to an accepted connection; null: not within the deadline. */
+  async timeKnock(system: SystemUnderTest, options: { readonly client?: number; readonly deadlineMs?: number } = {}) {
+    const [knock] = await system.knocks(this.freshAddresses(1), options.client);
+    if (knock === undefined) throw new Error(`${system.name}: no knock`);
+    return this.#ask('time', { to: system.ground.server.ipv4(), knock, deadlineMs: options.deadlineMs ?? 5_000 });
+  }
+
+  async end(started: Started): Promise<void> {
+    this.started.splice(this.started.indexOf(started), 1);
+    await started.system.close();
+    await started.system.ground.server.stopAll();
+  }
+
+  async close(): Promise<void> {
+    for (const { system } of this.started) await system.close().catch(() => undefined);
+    await this.lab.close();
+  }
+}
+
+/** A reason as it stands in a table. */
+export function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n').slice(0, 2).join(' ').slice(0, 300);
+}
