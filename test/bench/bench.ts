@@ -45,6 +45,8 @@ async function ran({ key, minutes }: Part): Promise<boolean> {
 }
 
 function parse(argv: readonly string[]) {
+  const alone = PARTS.find(({ key, takesWords }) => key === argv[0] && takesWords);
+  if (alone !== undefined) return { parts: [alone], rest: argv.slice(1), isQuick: false, isReport: false };
   try {
     const options = {
       quick: { type: 'boolean', default: false },
@@ -56,9 +58,6 @@ function parse(argv: readonly string[]) {
       process.stdout.write(USAGE);
       process.exit(0);
     }
-    const [first] = positionals;
-    const alone = PARTS.find(({ key, takesWords }) => key === first && takesWords);
-    if (alone !== undefined) return { parts: [alone], rest: positionals.slice(1), isQuick: values.quick, isReport: false };
     const found = positionals.map((word) => PARTS.find(({ key }) => key === word) ?? fail(`no part is called ${JSON.stringify(word)}`));
     return { parts: found, rest: [], isQuick: values.quick, isReport: values.report };
   } catch (error) {

@@ -18,6 +18,13 @@ const usual = { isUsual: true, takesWords: false } as const;
 export const PARTS: readonly Part[] = [
   { ...usual, key: 'knock-time', about: 'from the packet to the open port, beside fwknopd and knockd', minutes: 6 },
   {
+    key: 'sieve',
+    about: '[--quick] [--json FILE] what a junk packet costs the kernel, with the sieve and without',
+    isUsual: false,
+    minutes: 10,
+    takesWords: true,
+  },
+  {
     key: 'first-byte',
     about: '[RUNS] what `knock proxy` adds to the first byte of a service',
     isUsual: false,
