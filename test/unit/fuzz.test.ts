@@ -1,0 +1,152 @@
+// Every fuzzing target for a short while, with a fixed seed: what was kept and what once broke something is run again, then new inputs. And the
+// fuzzer itself: what its counters count, and that it finds what blind changes do not.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { transformSync } from 'esbuild';
+import { readCorpus, targetNames } from '../fuzz/corpus-file.ts';
+import { Engine } from '../fuzz/engine.ts';
+import { EDGES_NAME, instrument, nothingInstrumented, STATEMENTS_NAME } from '../fuzz/instrument.ts';
+import { type LoadedTarget, loadTarget } from '../fuzz/load-target.ts';
+import { shrunk, smallCorpus } from '../fuzz/shrink.ts';
+
+/** Bounded by their number and not by time: the same on every machine. `npm run fuzz` does millions. */
+const RUNS = 1500;
+const SEED = 5;
+
+describe('short fuzzing', () => {
+  for (const name of targetNames()) {
+    test(`${name}: nothing breaks, and inputs come through to every stage`, async () => {
+      const loaded = await loadTarget(name);
+      const engine = new Engine(loaded, SEED);
+      for (const input of readCorpus(name)) engine.add(input);
+      const known = engine.executions;
+      while (engine.executions < known + RUNS) engine.step();
+      const [finding] = engine.findings;
+      assert.equal(
+        finding,
+        undefined,
+        finding && `seed ${SEED}: ${finding.stack}\ninput in base64: ${Buffer.from(finding.input).toString('base64')}`,
+      );
+      const missing = loaded.target.mustReach.filter((stage) => !engine.stages.has(stage));
+      assert.deepEqual(missing, [], `stages that no input reached; reached: ${[...engine.stages.keys()].join(' ')}`);
+    });
+  }
+});
+
+/** A target made of one function `run` in TypeScript. */
+function plant(source: string, countStatements = false): LoadedTarget {
+  const instrumented = nothingInstrumented();
+  const { code } = transformSync(instrument(source, 'planted.ts', instrumented, countStatements), { loader: 'ts', format: 'cjs' });
+  const edges = new Uint8ClampedArray(Math.ceil(instrumented.edges.length / 4) * 4);
+  const statements = new Uint8ClampedArray(instrumented.statements.length);
+  const planted = { exports: {} as { run: (input: Uint8Array) => string } };
+  new Function('module', EDGES_NAME, STATEMENTS_NAME, code)(planted, edges, statements);
+  const target = {
+    about: '',
+    covers: [],
+    kind: 'bytes' as const,
+    maxBytes: 64,
+    seeds: [new Uint8Array(8)],
+    run: planted.exports.run,
+    mustReach: [],
+  };
+  return { name: 'planted', target, instrumented, edges, statements };
+}
+
+const DEEP = `
+  export const run = (input: Uint8Array): string => {
+    if (input[0] !== 0x50) return 'nothing';
+    if (input[1] !== 0x4f) return '1';
+    if (input[2] !== 0x53) return '2';
+    if (input[3] !== 0x54) return '3';
+    throw new TypeError('deep');
+  };`;
+
+describe('the fuzzer', () => {
+  test('counts each way that control can take, in a program that does the same as before', () => {
+    const source = `
+      type Shape = { readonly kind: 'a' } | { readonly kind: 'b' };
+      function over(a: string): string;
+      function over(a: unknown): string { return \`\${a}\`; }
+      class Counter { static of(n = 3) { return n; } #x = 1; get x(): number { return this.#x; } }
+      const arrow = (n: number) => ({ n: n > 1 ? 'many' : n === 1 ? 'one' : 'none' }) as const;
+      export function run(input: Uint8Array): string {
+        const [first = 9] = input;
+        let out = first > 3 || first === 2 ? over('x') : over(arrow(first).n);
+        if (first > 1) if (first > 2) out += '>2'; else out += '=2';
+        for (const byte of input) out += byte;
+        switch (first) { case 1: case 2: out += 's'; break; default: { out += 'd'; } }
+        let memo: string | undefined; memo ??= 'm'; out += memo;
+        try { if (first === 7) throw new Error('seven'); } catch { out += 'c'; }
+        do out += '.'; while (out.length < 3);
+        return out + Counter.of() + new Counter().x;
+      }`;
+    const loaded = plant(source, true);
+    const plain = { exports: {} as { run: (input: Uint8Array) => string } };
+    new Function('module', transformSync(source, { loader: 'ts', format: 'cjs' }).code)(plain);
+    for (const input of [[], [0], [1], [2], [3], [7, 7], [9, 9, 9]]) {
+      assert.equal(loaded.target.run(Uint8Array.from(input)), plain.exports.run(Uint8Array.from(input)), String(input));
+    }
+    const missed = loaded.instrumented.edges.filter((_, edge) => loaded.edges[edge] === 0);
+    assert.deepEqual(missed, []);
+    assert.equal(loaded.instrumented.edges.length, 26);
+    assert.ok(loaded.statements.every((times) => times > 0));
+    // Four are counted for a loop of four.
+    loaded.edges.fill(0);
+    loaded.target.run(Uint8Array.of(9, 9, 9, 9));
+    const loop = loaded.instrumented.edges.findIndex(({ kind, line }) => kind === 'loop' && line === 11);
+    assert.equal(loaded.edges[loop], 4);
+  });
+
+  test('finds what lies behind four bytes, and makes it small', () => {
+    const loaded = plant(DEEP);
+    const engine = new Engine(loaded, 1);
+    while (engine.findings.length === 0 && engine.executions < 200_000) engine.step();
+    const [finding] = engine.findings;
+    assert.equal(finding?.what, 'deep');
+    assert.deepEqual([...engine.stages.keys()].sort(), ['1', '2', '3', 'finding', 'nothing']);
+    const small = shrunk(finding?.input ?? new Uint8Array(), (input) => Buffer.from(input).toString('latin1').startsWith('POST'));
+    assert.equal(Buffer.from(small).toString('latin1'), 'POST');
+    assert.deepEqual(
+      smallCorpus(loaded, engine.corpus)
+        .map((input) => input.length)
+        .sort(),
+      [0, 1, 2, 3],
+    );
+  });
+
+  test('finds nothing there without its counters: it is they that lead it', () => {
+    const loaded = plant(DEEP);
+    const blind: LoadedTarget = {
+      ...loaded,
+      target: {
+        ...loaded.target,
+        run: (input) => {
+          loaded.target.run(input);
+          return 'same';
+        },
+      },
+      edges: new Uint8ClampedArray(loaded.edges.length),
+    };
+    const engine = new Engine(blind, 1);
+    while (engine.executions < 200_000) engine.step();
+    assert.deepEqual(engine.findings, []);
+  });
+
+  test('does the same again with the same seed', () => {
+    const histories = [1, 2].map(() => {
+      const engine = new Engine(plant(DEEP), 77);
+      while (engine.executions < 3000) engine.step();
+      return [...engine.corpus.map((input) => Buffer.from(input).toString('hex')), ...engine.stages].join();
+    });
+    assert.equal(histories[0], histories[1]);
+  });
+
+  test('reports what takes too long once it has taken too long five times', () => {
+    const endOf = (milliseconds: number) => `{ const end = performance.now() + ${milliseconds}; while (performance.now() < end); }`;
+    const loaded = plant(`export const run = (input: Uint8Array) => { if (input.length > 20) ${endOf(450)} return 'done'; }`);
+    const engine = new Engine(loaded, 1);
+    for (let tries = 0; tries < 1000 && engine.findings.length === 0; tries += 1) engine.step();
+    assert.match(engine.findings[0]?.what ?? '', /^takes \d+ ms for \d+ bytes$/);
+  });
+});
