@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { PARTS, type Part } from './parts.ts';
+import { type Failure, writeReport } from './report.ts';
 
 const USAGE = `usage: sudo npm run bench [-- [PART…] [--quick] [--report]]
   without a part: all of them, then the documents
@@ -14,14 +15,21 @@ ${PARTS.map(({ key, about }) => `  ${key.padEnd(12)} ${about}`).join('\n')}
 `;
 
 const { parts, rest, isQuick, isReport } = parse(process.argv.slice(2));
-let failed = 0;
-if (!isReport) {
-  const chosen = parts.length > 0 ? parts : PARTS.filter(({ isUsual }) => isUsual);
-  for (const part of chosen) if (!(await ran(part))) failed += 1;
+const failures: Failure[] = [];
+const isAll = parts.length === 0 && !isReport;
+for (const part of isAll ? PARTS.filter(({ isUsual }) => isUsual) : parts) {
+  const why = await run(part);
+  if (why !== '') failures.push({ key: part.key, why });
 }
-process.exit(failed === 0 ? 0 : 1);
+if (isReport || (isAll && !isQuick)) {
+  const written = writeReport(failures);
+  process.stderr.write(written.length === 0 ? 'bench: no results yet: run npm run bench\n' : `bench: wrote\n  ${written.join('\n  ')}\n`);
+  if (written.length === 0) process.exit(1);
+}
+process.exit(failures.length === 0 ? 0 : 1);
 
-async function ran({ key, minutes }: Part): Promise<boolean> {
+/** Empty, or why it did not run. */
+async function run({ key, minutes }: Part): Promise<string> {
   const program = fileURLToPath(new URL(`./${key}.js`, import.meta.url));
   const started = performance.now();
   process.stderr.write(`bench: ${key}\n`);
@@ -41,7 +49,7 @@ async function ran({ key, minutes }: Part): Promise<boolean> {
   process.off('SIGINT', forward).off('SIGTERM', forward);
   const tookS = Math.round((performance.now() - started) / 1000);
   process.stderr.write(`bench: ${key} ${how === '' ? 'done' : `DID NOT RUN: ${how}`}, ${tookS} s\n`);
-  return how === '';
+  return how;
 }
 
 function parse(argv: readonly string[]) {
