@@ -18,12 +18,12 @@ const usual = { isUsual: true, takesWords: false } as const;
 export const PARTS: readonly Part[] = [
   { ...usual, key: 'knock-time', about: 'from the packet to the open port, beside fwknopd and knockd', minutes: 6 },
   {
-    key: 'sieve',
-    about: '[--quick] [--json FILE] what a junk packet costs the kernel, with the sieve and without',
-    isUsual: false,
-    minutes: 10,
-    takesWords: true,
+    ...usual,
+    key: 'flood',
+    about: 'junk, forged packets and replays at several rates, with honest knocks in between, beside fwknopd',
+    minutes: 12,
   },
+  { ...usual, key: 'sieve', about: 'what a junk packet costs the kernel, with the sieve and without', minutes: 5 },
   {
     key: 'first-byte',
     about: '[RUNS] what `knock proxy` adds to the first byte of a service',

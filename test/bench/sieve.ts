@@ -1,26 +1,23 @@
-// What a junk packet at the knock port costs the kernel, in the sieve and without: npm run bench -- sieve [--quick] [--json FILE]
+// What a junk packet at the knock port costs the kernel, in the sieve and without: npm run bench -- sieve [--quick]
 //
 //   attacker ══ one cable to each server ══ link alone │ no firewall │ stateful firewall │ sieve: drop, pass × armed tags
 //
 // One core sends and, as veth has it, receives as well: the time of N packets is what sending, the cable and the receiver cost together. "link
 // alone" is the same packet for somebody else's Ethernet address, which ends before any firewall: what is above it is the receiver's work.
 // The variants take turns, round by round. Asserts nothing but that every packet arrived.
-import { writeFileSync } from 'node:fs';
 import { readCounter } from '../lab/backend.ts';
 import type { Host } from '../lab/host.ts';
 import { Installation } from '../lab/installation.ts';
 import { createLab } from '../lab/lab.ts';
 import { waitFor } from '../lab/wait.ts';
 import { writeCrowd } from './crowd.ts';
+import { asCount, median } from './figures.ts';
 import { junkSource, udpFrame } from './flood/frames.ts';
 import { Ammunition } from './flood/generator.ts';
-import { type Spread, spreadOf } from './flood/statistics.ts';
-import { machineLines } from './machine.ts';
+import { type PartOptions, progress, runPart } from './part.ts';
+import type { Section } from './section.ts';
+import { firstLine } from './systems/arena.ts';
 
-const QUICK = process.argv.includes('--quick');
-const JSON_FILE = process.argv[process.argv.indexOf('--json') + 1];
-const PACKETS = QUICK ? 100_000 : 300_000;
-const ROUNDS = QUICK ? 3 : 9;
 const KNOCK_PORT = 62_201;
 const FRAMES = 1024;
 const SEED = 20_261_121;
@@ -53,7 +50,7 @@ const sieve = (unmatched: 'drop' | 'pass', clients: number): Variant => ({
 const VARIANTS: readonly Variant[] = [
   { name: 'link alone', firewall: 'none', unmatched: 'pass', clients: 0 },
   { name: 'no firewall', firewall: 'none', unmatched: 'pass', clients: 0 },
-  { name: 'stateful firewall that drops it', firewall: 'stateful', unmatched: 'drop', clients: 0 },
+  { name: 'stateful firewall', firewall: 'stateful', unmatched: 'drop', clients: 0 },
   ...[0, 1_000, 24_000].flatMap((tags) => [
     sieve('drop', Math.ceil(tags / TAGS_OF_CLIENT)),
     sieve('pass', Math.ceil(tags / TAGS_OF_CLIENT)),
@@ -69,37 +66,48 @@ type Lane = {
   readonly postern: Installation | undefined;
 };
 
-export type SieveRow = { readonly part: 'sieve'; readonly system: string; readonly tags: number; readonly nanosecondsPerPacket: Spread };
+type Row = { readonly system: string; readonly tags: number; readonly nanoseconds: readonly number[] };
 
-const lab = await createLab({ label: 'cost', deadlineMs: 600_000 });
-const lanes: Lane[] = [];
-try {
-  const attacker = await lab.host('attacker');
-  for (const [number, variant] of VARIANTS.entries()) {
-    try {
-      lanes.push(await openLane(await lab.host(`server${number}`), attacker, variant));
-    } catch (error) {
-      process.stderr.write(`${variant.name}: left out: ${String(error)}\n`);
+async function measureAll({ isQuick }: PartOptions): Promise<Section> {
+  const [packets, rounds] = isQuick ? [100_000, 3] : [300_000, 9];
+  const lab = await createLab({ label: 'cost', deadlineMs: 600_000 });
+  const lanes: Lane[] = [];
+  const leftOut: string[] = [];
+  try {
+    const attacker = await lab.host('attacker');
+    for (const [number, variant] of VARIANTS.entries()) {
+      try {
+        const server = await lab.host(`server${number}`);
+        await lab.link(attacker, server);
+        lanes.push(await openLane(server, attacker, variant));
+      } catch (error) {
+        leftOut.push(`${variant.name}: ${firstLine(error)}`);
+      }
     }
+    for (let round = 0; round < rounds; round += 1) {
+      // Each round begins with another one: what a variant leaves in the caches meets another one, too.
+      for (const [at] of lanes.entries()) {
+        const lane = lanes[(at + round) % lanes.length];
+        if (lane === undefined) continue;
+        try {
+          await measure(attacker, lane, packets);
+        } catch (error) {
+          leftOut.push(`${lane.variant.name}, round ${round + 1}: ${firstLine(error)}`);
+        }
+      }
+      progress(`round ${round + 1} of ${rounds}`);
+    }
+    return sectionOf(await Promise.all(lanes.map(rowOf)), packets, rounds, leftOut);
+  } finally {
+    for (const { ammunition, postern } of lanes) {
+      ammunition.close();
+      await postern?.close();
+    }
+    await lab.close();
   }
-  for (let round = 0; round < ROUNDS; round += 1) {
-    // Each round in another order: what a variant leaves in the caches meets another one.
-    for (const [at] of lanes.entries()) await measure(attacker, lanes[(at + round) % lanes.length]);
-  }
-  const rows = await Promise.all(lanes.map(rowOf));
-  if (process.argv.includes('--json') && JSON_FILE !== undefined) writeFileSync(JSON_FILE, `${JSON.stringify(rows, null, 2)}\n`);
-  process.stdout.write(`${(await tableOf(rows)).join('\n')}\n`);
-} finally {
-  for (const { ammunition, postern } of lanes) {
-    ammunition.close();
-    await postern?.close();
-  }
-  await lab.close();
 }
-process.exit(0);
 
 async function openLane(server: Host, attacker: Host, variant: Variant): Promise<Lane> {
-  await lab.link(attacker, server);
   const [mine, theirs] = [attacker.interfaces.at(-1), server.interfaces[0]];
   if (mine === undefined || theirs === undefined) throw new Error('no link');
   // The two ends know each other: no question for an address in between.
@@ -121,10 +129,9 @@ async function startSieve(server: Host, { unmatched, clients }: Variant): Promis
   return postern;
 }
 
-async function measure(attacker: Host, lane: Lane | undefined): Promise<void> {
-  if (lane === undefined) return;
+async function measure(attacker: Host, lane: Lane, count: number): Promise<void> {
   const before = await arrived(lane);
-  const { packets, elapsedMs } = await lane.ammunition.sendCount(attacker, lane.device, PACKETS);
+  const { packets, elapsedMs } = await lane.ammunition.sendCount(attacker, lane.device, count);
   // The last packets may still be on their way through the receiving half.
   await waitFor(async () => (await arrived(lane)) - before >= packets, { what: `${packets} packets at "${lane.variant.name}"` });
   lane.nanoseconds.push((elapsedMs * 1e6) / packets);
@@ -138,32 +145,76 @@ async function arrived({ server, variant }: Lane): Promise<number> {
   return link?.stats64.rx.packets ?? 0;
 }
 
-async function rowOf({ variant, server, nanoseconds }: Lane): Promise<SieveRow> {
+async function rowOf({ variant, server, nanoseconds }: Lane): Promise<Row> {
   const listed = variant.firewall === 'sieve' ? (await server.exec(['nft', '-j', 'list', 'set', 'inet', 'postern', 'tags'])).stdout : '';
-  return { part: 'sieve', system: variant.name, tags: [...listed.matchAll(/"val":/g)].length, nanosecondsPerPacket: spreadOf(nanoseconds) };
+  return { system: variant.name, tags: [...listed.matchAll(/"val":/g)].length, nanoseconds };
 }
 
-async function tableOf(rows: readonly SieveRow[]): Promise<readonly string[]> {
-  const median = (name: string): number => rows.find(({ system }) => system === name)?.nanosecondsPerPacket.median ?? Number.NaN;
-  const [link, bare] = [median('link alone'), median('no firewall')];
-  const percent = (share: number): string => `${Math.round(share * 100)} %`;
-  return [
-    ...(await machineLines(`npm run bench -- sieve${QUICK ? ' --quick' : ''}`)),
-    `- ${PACKETS} packets of ${FRAMES} different ones in a round, ${ROUNDS} rounds, the variants in turn`,
-    '',
-    '| what stands at the knock port | armed tags | time of a packet: median (least – most) | of the whole, to no firewall | the receiver alone | to no firewall |',
-    '|---|---|---|---|---|---|',
-    ...rows.map(({ system, tags, nanosecondsPerPacket: { median: mid, least, most } }) => {
-      const [whole, own] = [percent(mid / bare), `${Math.round(mid - link)} ns`];
-      const cells = [
-        system,
-        tags,
-        `${Math.round(mid)} ns (${Math.round(least)} – ${Math.round(most)})`,
-        whole,
-        own,
-        percent((mid - link) / (bare - link)),
-      ];
-      return `| ${cells.join(' | ')} |`;
-    }),
-  ];
+function sectionOf(rows: readonly Row[], packets: number, rounds: number, leftOut: readonly string[]): Section {
+  const of = (name: string): number => median(rows.find(({ system }) => system === name)?.nanoseconds ?? []);
+  const [link, bare] = [of('link alone'), of('no firewall')];
+  const percent = (share: number): string => (Number.isFinite(share) ? `${Math.round(share * 100)} %` : '–');
+  const wholeOf = ({ nanoseconds }: Row): string =>
+    `${asCount(median(nanoseconds))} ns (${asCount(Math.min(...nanoseconds))} to ${asCount(Math.max(...nanoseconds))})`;
+  const dropping = rows.filter(({ system }) => system === 'sieve, unmatched: drop');
+  const most = dropping.at(-1);
+  return {
+    key: 'sieve',
+    title: 'What a junk packet costs the kernel',
+    command: 'npm run bench -- sieve',
+    about: [
+      `${asCount(packets)} packets of the right form with random content (${asCount(FRAMES)} different ones) in each of ${rounds} rounds, the variants in turn, each a server on a cable (veth) of
+its own. One core sends (trafgen) and, as veth has it, does the receiving kernel's work too: the time is that of a packet from end to end. "link alone" is the same packet for another Ethernet
+address, which the receiver drops before any firewall: what is above it is the receiver's own work. "no firewall" is a closed UDP port; the stateful firewall is four lines
+of nftables that let answers in and drop the rest. Medians, and least to most.`,
+    ],
+    tables: [
+      {
+        title: '',
+        head: [
+          'at the knock port',
+          'armed tags',
+          'a packet, with sending it',
+          'beside no firewall',
+          "the receiver's work",
+          'beside no firewall',
+        ],
+        rows: rows.map((row) => {
+          const whole = median(row.nanoseconds);
+          const own = `${asCount(whole - link)} ns`;
+          return [row.system, asCount(row.tags), wholeOf(row), percent(whole / bare), own, percent((whole - link) / (bare - link))];
+        }),
+      },
+    ],
+    charts: [
+      {
+        kind: 'bars',
+        name: 'sieve',
+        title: "The receiver's work for a junk packet at the knock port, median",
+        x: { label: 'nanoseconds', scale: 'linear' },
+        bars: rows
+          .filter(({ system }) => system !== 'link alone')
+          .map(({ system, tags, nanoseconds }) => {
+            const value = median(nanoseconds) - link;
+            return {
+              name: system.startsWith('sieve') ? `${system.replace('unmatched: ', '')}, ${asCount(tags)} tags` : system,
+              value,
+              text: `${asCount(value)} ns`,
+            };
+          }),
+      },
+    ],
+    headlines: [
+      {
+        figure: `kernel: a junk packet in the sieve, ${asCount(most?.tags ?? 0)} tags armed`,
+        goal: 'a quarter cheaper than no firewall',
+        ours: `${percent(1 - median(most?.nanoseconds ?? []) / bare)} cheaper with sending it, ${percent(1 - (median(most?.nanoseconds ?? []) - link) / (bare - link))} cheaper for the receiver`,
+        peers: '–',
+      },
+    ],
+    leftOut,
+    raw: rows,
+  };
 }
+
+await runPart(measureAll);

@@ -16,32 +16,37 @@ export type LeftOut = { readonly variant: Variant; readonly why: string };
 export class Arena {
   readonly lab: Lab;
   readonly client: Lab['hosts'][number];
+  readonly attacker: Lab['hosts'][number] | undefined;
   readonly started: Started[] = [];
   readonly leftOut: LeftOut[] = [];
   readonly #ask: ReturnType<typeof asking<SenderCalls>>;
   #addresses = 0;
   #servers = 0;
 
-  private constructor(lab: Lab, client: Arena['client'], ask: Arena['ask']) {
-    this.lab = lab;
-    this.client = client;
-    this.#ask = ask;
+  private constructor(parts: Pick<Arena, 'lab' | 'client' | 'attacker' | 'ask'>) {
+    this.lab = parts.lab;
+    this.client = parts.client;
+    this.attacker = parts.attacker;
+    this.#ask = parts.ask;
   }
 
-  static async create(label: string, deadlineMs = 1_200_000): Promise<Arena> {
+  /** `attacker`: a host of its own, on one switch with each server and the client. */
+  static async create(label: string, deadlineMs = 1_200_000, more: { readonly attacker?: boolean } = {}): Promise<Arena> {
     const lab = await createLab({ label, deadlineMs });
     const client = await lab.host('client');
     // Every address of the crowd is the client's own.
     await client.exec(['ip', 'route', 'add', 'local', '10.64.0.0/10', 'dev', 'lo']);
     const sender = client.start([process.execPath, SENDER], { ipc: true });
-    return new Arena(lab, client, asking<SenderCalls>(sender));
+    const attacker = more.attacker === true ? await lab.host('attacker') : undefined;
+    return new Arena({ lab, client, attacker, ask: asking<SenderCalls>(sender) });
   }
 
   /** A fresh server with a service behind the door. */
   async ground(): Promise<Ground> {
     this.#servers += 1;
     const server = await this.lab.host(`s${this.#servers}`);
-    await this.lab.link(server, this.client);
+    if (this.attacker === undefined) await this.lab.link(server, this.client);
+    else await this.lab.lan(server, this.client, this.attacker);
     const link = this.client.interfaces.length - 1;
     await server.exec(['ip', 'route', 'add', '10.64.0.0/10', 'via', this.client.ipv4(link)]);
     await server.listen({ tcp: [TIMED_PORT] });
