@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '../../lab/wait.ts';
 import type { SentKnock } from '../knock-sender-calls.ts';
 import type { Arena } from '../systems/arena.ts';
-import { Ammunition, type Rate } from './generator.ts';
+import { Ammunition, type Flood, type Rate } from './generator.ts';
 import type { Target } from './target.ts';
 import { framesOf, type Weapon } from './weapons.ts';
 
@@ -54,12 +54,13 @@ const START_DEADLINE_MS = 10_000;
 
 export async function runCell(arena: Arena, target: Target, assault: Assault, plan: Plan): Promise<Cell> {
   const ammunition = assault.weapon === 'quiet' ? undefined : new Ammunition(await framesOf(assault.weapon, target));
+  let flood: Flood | undefined;
   try {
     await idle(target);
     const before = { cpuMs: target.cpuMs(), arrived: target.arrived(), drops: target.queue().drops, seen: await target.seen() };
     const honest = await target.knocks(Math.floor(plan.knocksMs / plan.knockEveryMs));
     const limitMs = START_DEADLINE_MS + plan.knocksMs + plan.aloneMs + 10_000;
-    const flood = ammunition?.start(target.attacker, target.device, assault.rate, limitMs);
+    flood = ammunition?.start(target.attacker, target.device, assault.rate, limitMs);
     const isHere = () => target.arrived() > before.arrived;
     if (flood !== undefined) await waitFor(isHere, { deadlineMs: START_DEADLINE_MS, intervalMs: 2, what: 'the first packet of the flood' });
     const withKnocks = stopwatch(target);
@@ -92,6 +93,8 @@ export async function runCell(arena: Arena, target: Target, assault: Assault, pl
       openedLate,
     };
   } finally {
+    // A cell that failed must not flood the next one.
+    await flood?.end();
     ammunition?.close();
   }
 }

@@ -3,7 +3,7 @@
 /** One end of the way; `link` is the Ethernet address. */
 export type End = { readonly link: string; readonly ipv4: string };
 
-/** A datagram in the middle of its way. Its UDP checksum is left out, as IPv4 allows. */
+/** A datagram on its way. */
 export type Way = { readonly from: End; readonly to: End; readonly port: number };
 
 const ETHERNET_BYTES = 14;
@@ -23,12 +23,15 @@ export function udpFrame({ from, to, port }: Way, sourcePort: number, payload: U
   view.setUint8(ip + 9, 17);
   frame.set(addressBytes(from.ipv4), ip + 12);
   frame.set(addressBytes(to.ipv4), ip + 16);
-  view.setUint16(ip + 10, headerChecksum(frame.subarray(ip, ip + IPV4_BYTES)));
+  view.setUint16(ip + 10, checksum(sumWords(frame.subarray(ip, ip + IPV4_BYTES))));
   const udp = ip + IPV4_BYTES;
   view.setUint16(udp, sourcePort);
   view.setUint16(udp + 2, port);
   view.setUint16(udp + 4, UDP_BYTES + payload.length);
   frame.set(payload, udp + UDP_BYTES);
+  // RFC 768: over a pseudo header of both addresses, protocol and length; a sum of zero is sent as its complement.
+  const sum = sumWords(frame.subarray(ip + 12, ip + IPV4_BYTES)) + 17 + (frame.length - udp) + sumWords(frame.subarray(udp));
+  view.setUint16(udp + 6, checksum(sum) || 0xffff);
   return frame;
 }
 
@@ -72,11 +75,16 @@ function addressBytes(text: string): readonly number[] {
   return text.split('.').map(Number);
 }
 
-/** RFC 791: the one's complement of the one's complement sum, while the field itself is zero. */
-function headerChecksum(header: Uint8Array): number {
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+/** An odd last byte counts as a high byte. */
+function sumWords(bytes: Uint8Array): number {
   let sum = 0;
-  for (let at = 0; at < header.length; at += 2) sum += view.getUint16(at);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  return ~sum & 0xffff;
+  for (let at = 0; at < bytes.length; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+  return sum;
+}
+
+/** RFC 1071: the one's complement of the one's complement sum. */
+function checksum(sum: number): number {
+  let folded = sum;
+  while (folded > 0xffff) folded = (folded & 0xffff) + (folded >>> 16);
+  return ~folded & 0xffff;
 }

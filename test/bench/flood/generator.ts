@@ -17,6 +17,13 @@ export type Rate = number | 'max';
 
 export type Sent = { readonly packets: number; readonly elapsedMs: number };
 
+export type Flood = {
+  /** Ends it and tells what was sent. */
+  readonly stop: () => Promise<Sent>;
+  /** Ends it, if it goes on. */
+  readonly end: () => Promise<void>;
+};
+
 /** Frames to send, in files that both programs read. Close it. */
 export class Ammunition {
   readonly #folder = scratchFolder('flood');
@@ -35,20 +42,22 @@ export class Ammunition {
   }
 
   /** Starts to send until `stop`, or for at most `limitMs`. */
-  start(from: Host, device: string, rate: Rate, limitMs: number): { readonly stop: () => Promise<Sent> } {
+  start(from: Host, device: string, rate: Rate, limitMs: number): Flood {
     const argv =
       rate === 'max'
         ? [...TRAFGEN, '--dev', device, '--conf', this.#file('trafgen')]
         : ['taskset', '-c', CORE, 'tcpreplay', '-q', '-i', device, '-K', `--pps=${rate}`, '--loop=100000000', this.#file('pcap')];
     const running = from.start(['timeout', '--signal=INT', '--kill-after=5', String(limitMs / 1000), ...argv]);
-    return {
-      stop: async () => {
-        // `timeout` hands the signal on to what it runs.
-        running.kill('SIGINT');
-        await running.exited;
-        return rate === 'max' ? readTrafgen(running.stdout + running.stderr) : readTcpreplay(running);
-      },
+    const end = async (): Promise<void> => {
+      // `timeout` hands the signal on to what it runs.
+      running.kill('SIGINT');
+      await running.exited;
     };
+    const stop = async (): Promise<Sent> => {
+      await end();
+      return rate === 'max' ? readTrafgen(running.stdout + running.stderr) : readTcpreplay(running);
+    };
+    return { stop, end };
   }
 
   close(): void {
