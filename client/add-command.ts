@@ -12,7 +12,7 @@ import { CommandError, usageError } from './command-error.ts';
 import { writeKeyPair } from './keygen.ts';
 import { clientPaths, expandHome } from './paths.ts';
 import { DEFAULT_KNOCK_PORT } from './plan.ts';
-import { PROFILE_NAME } from './profile.ts';
+import { PROFILE_NAME } from './profile-fields.ts';
 import { type ProfileFields, ProfileFile } from './profile-file.ts';
 import { quote } from './quote.ts';
 import { readSecretFile } from './secret-file.ts';

@@ -10,7 +10,7 @@ import { localAddressFor } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
 import { clientPaths } from './paths.ts';
 import { askClock } from './prepare.ts';
-import type { Profile } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
 import { quote } from './quote.ts';
 import { type Resolved, resolveHost } from './resolve.ts';
 import { type ServerKey, serverKeyFromKnownHosts } from './server-key.ts';

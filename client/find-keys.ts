@@ -4,7 +4,7 @@ import { CommandError } from './command-error.ts';
 import { type Identity, loadIdentity } from './identity-file.ts';
 import type { KnockOptions } from './options.ts';
 import { type ClientPaths, expandHome } from './paths.ts';
-import type { Profile } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
 import { quote } from './quote.ts';
 import { readSecretFile } from './secret-file.ts';
 import { type KnownAs, type ServerKey, serverKeyFromKnownHosts, serverKeyFromOption } from './server-key.ts';

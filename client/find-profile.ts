@@ -1,7 +1,8 @@
 // Finds what the user keeps about a server in the client's configuration, which need not exist.
 import { readFileSync } from 'node:fs';
 import { CommandError, usageError } from './command-error.ts';
-import type { Profile } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
+import { readProfilesQuickly } from './quick-profile.ts';
 import { nearest, quote } from './quote.ts';
 
 /** The profile of this name, else the only one for this host, in the file `named`, else in `standard`; empty when there is none. */
@@ -15,10 +16,15 @@ export async function findProfile(name: string, named: string | undefined, stand
     if (named === undefined && (code === 'ENOENT' || code === 'ENOTDIR')) return {};
     throw new CommandError(2, 'config-unreadable', `cannot read the configuration ${quote(file)} (${code})`);
   }
+  const profiles = readProfilesQuickly(text) ?? (await readProfilesFully(text, file));
+  return profiles.get(name) ?? profileOfHost(name, profiles);
+}
+
+async function readProfilesFully(text: string, file: string): Promise<ReadonlyMap<string, Readonly<Profile>>> {
   const { parseProfiles } = await import('./profile.ts');
   const { profiles, problems } = parseProfiles(text, file);
   if (problems.length > 0) throw usageError(problems);
-  return profiles.get(name) ?? profileOfHost(name, profiles);
+  return profiles;
 }
 
 /** The profile that is for this host though it has another name: `ssh` may give its ProxyCommand the host's own name (%h). */

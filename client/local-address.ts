@@ -1,9 +1,9 @@
 // Which addresses of this machine a knock leaves from, as `--via` and `--source` say. Asks the system which addresses it has; opens no socket.
 import { networkInterfaces } from 'node:os';
-import { contains, type Family, type IpAddress, parseAddress } from '../protocol/address.ts';
+import { type Family, type IpAddress, parseAddress } from '../protocol/address.ts';
 import { usageError } from './command-error.ts';
 import { quote } from './quote.ts';
-import { SENSELESS, type SourceMode } from './source.ts';
+import { isSenseless, type SourceMode } from './source.ts';
 
 type OwnAddress = { readonly name: string; readonly address: IpAddress };
 
@@ -25,7 +25,7 @@ export function localAddresses(via: string | undefined, source: SourceMode): rea
     if (found === undefined) throw usageError([`--via: ${literal.value.text} is not an address of this machine${known(own)}`]);
     return [found.address];
   }
-  const usable = own.filter(({ name, address }) => name === via && !SENSELESS.some((network) => contains(network, address)));
+  const usable = own.filter(({ name, address }) => name === via && !isSenseless(address));
   const chosen = ([4, 6] as const).flatMap((family) => usable.find(({ address }) => address.family === family)?.address ?? []);
   if (chosen.length > 0) return chosen;
   const there = own.some(({ name }) => name === via);

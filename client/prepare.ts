@@ -12,7 +12,7 @@ import { localAddresses } from './local-address.ts';
 import type { KnockOptions } from './options.ts';
 import { clientPaths } from './paths.ts';
 import { budgetAttempts, DEFAULT_KNOCK_PORT, type KnockPlan } from './plan.ts';
-import type { Profile } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
 import { quote } from './quote.ts';
 import { type Resolved, resolveHost } from './resolve.ts';
 import type { ServerKey } from './server-key.ts';

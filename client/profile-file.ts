@@ -14,7 +14,8 @@ import {
 import { dirname } from 'node:path';
 import { type Document, isMap, isScalar, type Node, parseDocument } from 'yaml';
 import { CommandError, usageError } from './command-error.ts';
-import { type Profile, parseProfiles } from './profile.ts';
+import { parseProfiles } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
 import { nearest, quote } from './quote.ts';
 
 /** What stands under one name, in YAML's own terms. An undefined field is taken away. */

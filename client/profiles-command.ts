@@ -2,7 +2,7 @@
 import { fingerprint, formatPublicLine } from '../protocol/openssh.ts';
 import { formatPortRange } from '../protocol/ports.ts';
 import { clientPaths, expandHome } from './paths.ts';
-import type { Profile } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
 import { ProfileFile } from './profile-file.ts';
 import { quote } from './quote.ts';
 import { formatSource } from './source.ts';

@@ -2,7 +2,6 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { CommandError, isCommandError, usageError } from './command-error.ts';
-import { circumstancesOf, explainFailure } from './diagnose.ts';
 import { type AddressReport, knockAtAll } from './door.ts';
 import { checkOptions, type KnockOptions } from './options.ts';
 import { type Prepared, prepareKnock } from './prepare.ts';
@@ -56,11 +55,13 @@ async function openDoor(options: KnockOptions, port: number, world: World, remar
       taken = true;
       resolve(socket);
     };
-    const judge = (reports: readonly AddressReport[]) => {
+    const judge = async (reports: readonly AddressReport[]) => {
       plan.slots.prune(world.now());
-      if (!taken) reject(explainFailure(reports, circumstancesOf(prepared, undefined, world)));
+      if (taken) return;
+      const { circumstancesOf, explainFailure } = await import('./diagnose.ts');
+      reject(explainFailure(reports, circumstancesOf(prepared, undefined, world)));
     };
-    knockAtAll(plan, world, remark, { take }).then(judge, reject);
+    knockAtAll(plan, world, remark, { take }).then(judge).catch(reject);
   });
 }
 

@@ -1,5 +1,4 @@
 // Turns HOST into the addresses to knock at, both families. Asks the system's resolver, never a DNS server of its own.
-import { lookup } from 'node:dns';
 import { isIP } from 'node:net';
 import { type Family, type IpAddress, parseAddress } from '../protocol/address.ts';
 import { CommandError } from './command-error.ts';
@@ -37,6 +36,7 @@ export async function findTranslation(target: IpAddress, resolved: Resolved): Pr
   if (target.family === 4) return 'none';
   // DNS64 makes an AAAA only out of an A of the same name (RFC 6147 5.1.7).
   if (!resolved.literal && !embedsOneOf(target, resolved.ipv4)) return 'none';
+  const { lookup } = await import('node:dns');
   const answers = await new Promise<readonly string[] | undefined>((resolve) => {
     const timer = setTimeout(() => resolve(undefined), TRANSLATION_TIMEOUT_MS);
     lookup('ipv4only.arpa', { all: true, family: 6 }, (error, found) => {
@@ -65,6 +65,8 @@ function literalTarget(text: string, family: Family | undefined): Resolved {
 }
 
 async function boundedLookup(host: string, timeoutMs: number): Promise<readonly string[]> {
+  // Not before a name is to be looked up: an address needs none of it.
+  const { lookup } = await import('node:dns');
   return await new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(

@@ -24,7 +24,7 @@ export type SettledMode = Exclude<SourceMode, { readonly kind: 'stun' }> | { rea
 export type Translation = 'none' | 'translated' | 'unknown';
 
 // IANA special-purpose registries: what is not globally reachable, or is an end of a tunnel that may be translated.
-export const NOT_GLOBAL: readonly Network[] = [
+export const notGlobal = lazily([
   '0.0.0.0/8',
   '10.0.0.0/8',
   '100.64.0.0/10',
@@ -43,28 +43,18 @@ export const NOT_GLOBAL: readonly Network[] = [
   '2001:db8::/32',
   '2002::/16',
   '3fff::/20',
-].map(fixedNetwork);
+]);
 
-const GLOBAL_IPV6 = fixedNetwork('2000::/3');
+const globalIpv6 = lazily(['2000::/3']);
 // RFC 6052: the well-known prefix of translators.
-const NAT64_WELL_KNOWN = fixedNetwork('64:ff9b::/96');
+const nat64WellKnown = lazily(['64:ff9b::/96']);
 // RFC 7335: the client's side of 464XLAT.
-const CLAT = fixedNetwork('192.0.0.0/29');
+const clat = lazily(['192.0.0.0/29']);
 // Addresses that name no host as others see it (P32): binding to them can only make the server refuse.
-export const SENSELESS: readonly Network[] = [
-  '0.0.0.0/8',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '224.0.0.0/3',
-  '::/127',
-  'fe80::/10',
-  'ff00::/8',
-].map(fixedNetwork);
+export const senseless = lazily(['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8']);
 
 // A server takes them as somebody's own address, but never as one that a client only claims.
-const DOCUMENTATION: readonly Network[] = ['192.0.2.0/24', '198.51.100.0/24', '203.0.113.0/24', '2001:db8::/32', '3fff::/20'].map(
-  fixedNetwork,
-);
+const documentation = lazily(['192.0.2.0/24', '198.51.100.0/24', '203.0.113.0/24', '2001:db8::/32', '3fff::/20']);
 
 // RFC 8489 section 18.5.
 const STUN_PORT = 3478;
@@ -115,15 +105,15 @@ export function formatSource(mode: SourceMode): string {
 export function parseOnBehalf(text: string): Parsed<SourceMode> {
   const address = parseAddress(text);
   if (!address.ok) return unparsed(`not an IP address: ${quote(text)}`);
-  if (isSenseless(address.value) || DOCUMENTATION.some((network) => contains(network, address.value)))
+  if (isSenseless(address.value) || holdsOne(documentation(), address.value))
     return unparsed(`${address.value.text} is not an address that a server could open a door for`);
   return parsed({ kind: 'on-behalf', address: address.value });
 }
 
 /** Whether the address is this machine's own name in the whole internet, so that no translator is likely to change it. */
 export function isGlobal(address: IpAddress): boolean {
-  if (address.family === 6 && !contains(GLOBAL_IPV6, address)) return false;
-  return !NOT_GLOBAL.some((network) => contains(network, address));
+  if (address.family === 6 && !holdsOne(globalIpv6(), address)) return false;
+  return !holdsOne(notGlobal(), address);
 }
 
 /**
@@ -184,11 +174,25 @@ function holds(target: IpAddress, at: readonly number[], ipv4: IpAddress): boole
 }
 
 function isTranslated(local: IpAddress, target: IpAddress): boolean {
-  return contains(NAT64_WELL_KNOWN, target) || contains(CLAT, local);
+  return holdsOne(nat64WellKnown(), target) || holdsOne(clat(), local);
 }
 
-function isSenseless(address: IpAddress): boolean {
-  return SENSELESS.some((network) => contains(network, address));
+/** Whether binding to the address can only make the server refuse. */
+export function isSenseless(address: IpAddress): boolean {
+  return holdsOne(senseless(), address);
+}
+
+function holdsOne(networks: readonly Network[], address: IpAddress): boolean {
+  return networks.some((network) => contains(network, address));
+}
+
+/** A table that is read when it is first asked for: most knocks ask for few of them, and each costs as much as a system call or more. */
+function lazily(texts: readonly string[]): () => readonly Network[] {
+  let networks: readonly Network[] | undefined;
+  return () => {
+    networks ??= texts.map(fixedNetwork);
+    return networks;
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 // Which addresses of a host a knock goes to, after what was said about this machine's own. Asks nobody.
 import type { IpAddress } from '../protocol/address.ts';
 import { CommandError, usageError } from './command-error.ts';
-import type { Profile } from './profile.ts';
+import type { Profile } from './profile-fields.ts';
 import type { Resolved } from './resolve.ts';
 import type { SettledMode, SourceMode } from './source.ts';
 

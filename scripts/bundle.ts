@@ -6,7 +6,7 @@
 //   bundle-HASH-NODE.v8  what V8 made of the body while it knocked once; another version of node does without
 //   profile.cjs          profiles (yaml), in the same three parts: bundle-profile-HASH …
 //   program.cjs, …       the full command line (commander) and more, each loaded when it is needed
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -51,8 +51,8 @@ const common: BuildOptions = {
   minifyWhitespace: true,
   legalComments: 'none',
   // protocol/openssh-cipher.ts loads bcrypt by `createRequire(import.meta.url)`, from node_modules, only when a key has a passphrase.
-  define: { 'import.meta.url': 'bundleUrl' },
-  banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
+  // Making a URL of the path would cost each start 0.3 ms.
+  define: { 'import.meta.url': '__filename' },
   supported: { 'dynamic-import': false },
   logLevel: 'warning',
 };
@@ -110,7 +110,10 @@ ${atEnd}script.runInThisContext()(require, module, exports, filename, __dirname)
 `;
 }
 
-/** Knocks once, at an open port of this machine's loopback, by somebody with a profile of another host, and keeps what V8 has compiled by then. */
+/**
+ * Knocks at an open port of this machine's loopback and then connects through `knock proxy`, by somebody with a profile of another host, and keeps what
+ * V8 has compiled by then. The first time the profile is one that only the YAML reader reads.
+ */
 async function keepCode(): Promise<void> {
   const home = mkdtempSync(join(tmpdir(), 'postern-bundle-'));
   const maker = join(CLIENT, 'bundle-maker.cjs');
@@ -125,18 +128,28 @@ async function keepCode(): Promise<void> {
     writeFileSync(join(home, '.ssh', 'known_hosts'), `127.0.0.1 ${serverLine}\n`);
     mkdirSync(join(home, '.config', 'knock'), { recursive: true });
     const fields = `host: 192.0.2.1\n    server_key: ${serverLine}\n    services: [ssh, tcp/8443]\n    offers:\n      ssh: { ports: [tcp/22], default: true }\n`;
-    writeFileSync(join(home, '.config', 'knock', 'config.yaml'), `# servers\nprofiles:\n  other:\n    ${fields}`);
+    const configuration = (remark: string) =>
+      writeFileSync(join(home, '.config', 'knock', 'config.yaml'), `# servers\nprofiles:${remark}\n  other:\n    ${fields}`);
     const keep = (base: string) =>
       `process.on('exit', () => require('node:fs').writeFileSync(${JSON.stringify(codeOf(base))}, script.createCachedData()));\n`;
     writeFileSync(maker, launcher(name, keep(name)));
     writeFileSync(join(CLIENT, `${KEPT}.cjs`), launcher(profile, keep(profile)));
-    // The knock goes to the discard port of loopback.
-    const args = ['127.0.0.1', `tcp/${port}`, '-p', '9'];
-    const made = spawnSync(process.execPath, [maker, ...args], { env: { HOME: home }, encoding: 'utf8', timeout: 20_000 });
-    if (made.status !== 0) {
+    for (const { remark, words } of [
+      { remark: ' # mine', words: ['127.0.0.1', `tcp/${port}`] },
+      { remark: '', words: ['proxy', '127.0.0.1', String(port)] },
+    ]) {
+      configuration(remark);
+      // The knock goes to the discard port of loopback.
+      const trouble = await new Promise<string | undefined>((resolve) => {
+        const options = { env: { HOME: home }, timeout: 20_000 };
+        const made = execFile(process.execPath, [maker, ...words, '-p', '9'], options, (error) => resolve(error?.message));
+        made.stdin?.end();
+      });
+      if (trouble === undefined) continue;
       // Without the kept code everything works, only more slowly.
       for (const base of [name, profile]) rmSync(codeOf(base), { force: true });
-      process.stderr.write(`bundle: no code was kept, knock will start more slowly: ${made.stderr}\n`);
+      process.stderr.write(`bundle: no code was kept, knock will start more slowly: ${trouble}\n`);
+      break;
     }
   } finally {
     server.close();

@@ -6,11 +6,11 @@ import {
   embedsOneOf,
   isBehindDiscovered,
   isGlobal,
-  NOT_GLOBAL,
   needsTranslation,
+  notGlobal,
   parseSource,
-  SENSELESS,
   type SettledMode,
+  senseless,
   type Translation,
 } from '../../client/source.ts';
 import { type IpAddress, parseAddress, parseNetwork } from '../../protocol/address.ts';
@@ -56,7 +56,7 @@ describe('a global address', () => {
     test(`${text} is ${expected ? '' : 'not '}one (P21 folds mapped addresses)`, () => assert.equal(isGlobal(ip(text)), expected));
 
   test('the tables hold the networks that they name', () => {
-    for (const network of [...NOT_GLOBAL, ...SENSELESS]) {
+    for (const network of [...notGlobal(), ...senseless()]) {
       const parsed = parseNetwork(network.text);
       assert.ok(parsed.ok, network.text);
       assert.deepEqual(network, parsed.value);
