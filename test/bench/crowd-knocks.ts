@@ -21,11 +21,13 @@ export const TIMED_REQUEST: KnockBody['requests'] = [{ kind: 'ports', ports: { p
 
 export class CrowdKnocks {
   readonly #serverKey: PublicKey;
+  readonly #slots: number;
   readonly #people = new Map<number, Person>();
   readonly #usedSlots = new Map<number, { readonly window: number; readonly used: number }>();
 
-  /** `serverKey` in base64. */
-  constructor(serverKey: string) {
+  /** `serverKey` in base64; `slots`: knocks of one person in a minute. */
+  constructor(serverKey: string, slots = SLOTS) {
+    this.#slots = slots;
     const key = checkPublicKey(Buffer.from(serverKey, 'base64'));
     if (!key.ok) throw new Error(key.why);
     this.#serverKey = key.value;
@@ -44,7 +46,7 @@ export class CrowdKnocks {
   /** How many knocks this person has left in this minute. */
   slotsLeft(number: number): number {
     const last = this.#usedSlots.get(number);
-    return last?.window === windowOf(unixMs(Date.now())) ? SLOTS - last.used : SLOTS;
+    return last?.window === windowOf(unixMs(Date.now())) ? this.#slots - last.used : this.#slots;
   }
 
   seal(number: number, { requests, lifetimeSeconds, source = { kind: 'unbound' } }: CrowdKnock): Uint8Array {
@@ -52,7 +54,7 @@ export class CrowdKnocks {
     const window = windowOf(sentAtMs);
     const last = this.#usedSlots.get(number);
     const slot = last?.window === window ? last.used : 0;
-    if (slot >= SLOTS) throw new Error(`person ${number} has no slot left in this minute`);
+    if (slot >= this.#slots) throw new Error(`person ${number} has no slot left in this minute`);
     this.#usedSlots.set(number, { window, used: slot + 1 });
     const action = { kind: 'open', lifetimeSeconds, once: false } as const;
     const body: KnockBody = { action, sentAtMs, source, sourcePort: 0, requests };

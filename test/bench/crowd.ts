@@ -18,7 +18,7 @@ export function personKey(number: number): SecretKey {
 }
 
 /** Fills the folder with `files` rule files that name `people` clients in all. */
-export function writeCrowd(folder: string, people: number, files: number, from = 0): void {
+export function writeCrowd(folder: string, people: number, files: number, { from = 0, slots = SLOTS } = {}): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const each = Math.ceil(people / files);
@@ -26,6 +26,7 @@ export function writeCrowd(folder: string, people: number, files: number, from =
     const lines = [`name: team ${file}`, 'clients:'];
     for (let number = file * each; number < Math.min(people, (file + 1) * each); number += 1) {
       lines.push(`  - name: person-${number}`, `    key: ${formatPublicLine(personKey(from + number).publicKey, `person-${number}`)}`);
+      if (slots !== SLOTS) lines.push(`    slots: ${slots}`);
     }
     const services = Array.from({ length: SERVICES_BY_DEFAULT }, (_, at) => `tcp/${FIRST_PORT + at}`);
     lines.push('allow:', `  - services: [${services.join(', ')}]`, '    ttl: 30s', '    max_ttl: 1h');

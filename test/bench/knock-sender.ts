@@ -1,8 +1,9 @@
 // The program that sends knocks and tries doors, in the client's namespace: the same for every system, so that what differs is the server. It calls
 // libc itself: a connection through Node's event loop takes longer than what is measured here.
+import { spawn, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { TIMED_PORT } from './crowd.ts';
-import type { SenderCalls, SentKnock } from './knock-sender-calls.ts';
+import type { Command, SenderCalls, SentKnock } from './knock-sender-calls.ts';
 
 const [AF_INET, SOCK_STREAM, SOCK_DGRAM, SOL_SOCKET, SO_LINGER, SO_SNDTIMEO, PR_SET_TIMERSLACK] = [2, 1, 2, 1, 13, 21, 29];
 const RESET_ON_CLOSE = new Uint8Array(Int32Array.of(1, 0).buffer);
@@ -63,6 +64,13 @@ function sendAll(fd: number, datagrams: readonly Ready[]): void {
   }
 }
 
+/** Between two looks while a command runs: the processors are its own and the server's. */
+const LONG_PAUSE_US = 200;
+
+function environment({ env }: Command): Readonly<Record<string, string>> {
+  return { PATH: process.env['PATH'] ?? '', ...env };
+}
+
 const CALLS: { readonly [K in keyof SenderCalls]: (ask: SenderCalls[K]['ask']) => SenderCalls[K]['answer'] } = {
   time: ({ to, knock, deadlineMs }) => {
     const door = endpoint(to, TIMED_PORT);
@@ -93,6 +101,31 @@ const CALLS: { readonly [K in keyof SenderCalls]: (ask: SenderCalls[K]['ask']) =
       close(fd);
     }
     return { tookMs: performance.now() - started };
+  },
+  run: (command) => {
+    const [program = '', ...args] = command.argv;
+    const started = performance.now();
+    const { status, stderr } = spawnSync(program, args, {
+      env: environment(command),
+      stdio: ['ignore', 'ignore', 'pipe'],
+      encoding: 'utf8',
+    });
+    const ms = performance.now() - started;
+    if (status !== 0) throw new Error(`${program}: exit ${status}: ${stderr}`);
+    return { ms };
+  },
+  runToOpen: ({ to, from, deadlineMs, ...command }) => {
+    const [program = '', ...args] = command.argv;
+    const door = endpoint(to, TIMED_PORT);
+    if (accepts(from, door)) throw new Error(`${to}:${TIMED_PORT} is open for ${from} before the command`);
+    const started = performance.now();
+    spawn(program, args, { env: environment(command), stdio: 'ignore' }).unref();
+    let isOpen = false;
+    while (!isOpen && performance.now() - started < deadlineMs) {
+      usleep(LONG_PAUSE_US);
+      isOpen = accepts(from, door);
+    }
+    return { ms: isOpen ? performance.now() - started : null };
   },
   open: ({ to, from }) => {
     const door = endpoint(to, TIMED_PORT);

@@ -17,6 +17,10 @@ const usual = { isUsual: true, takesWords: false } as const;
 
 export const PARTS: readonly Part[] = [
   { ...usual, key: 'knock-time', about: 'from the packet to the open port, beside fwknopd and knockd', minutes: 6 },
+  { ...usual, key: 'client-command', about: 'the whole client command, beside fwknop, knock of knockd and a bare node', minutes: 4 },
+  { ...usual, key: 'clients', about: '1 to 10,000 clients: start, memory, knock, junk, beside fwknopd', minutes: 8 },
+  { ...usual, key: 'memory', about: 'memory idle, after 10,000 knocks, after the windows of an hour', minutes: 6 },
+  { ...usual, key: 'rate', about: 'valid knocks in a second, none lost, beside fwknopd and knockd', minutes: 10 },
   {
     ...usual,
     key: 'flood',
@@ -24,7 +28,13 @@ export const PARTS: readonly Part[] = [
     minutes: 12,
   },
   { ...usual, key: 'sieve', about: 'what a junk packet costs the kernel, with the sieve and without', minutes: 5 },
-  { ...usual, key: 'first-byte', about: 'what `knock proxy` adds to the first byte of a service', minutes: 3 },
+  {
+    key: 'first-byte',
+    about: '[RUNS] what `knock proxy` adds to the first byte of a service',
+    isUsual: true,
+    minutes: 5,
+    takesWords: true,
+  },
   {
     key: 'size',
     about: '[CLIENTS [jit]] ten thousand clients, a hundred thousand live grants; about five minutes',

@@ -6,7 +6,7 @@ const MARGIN = { left: 78, right: 40, top: 46, bottom: 56 } as const;
 const PLOT_HEIGHT = 330;
 const BAR = { pitch: 34, height: 18, left: 190, right: 150 } as const;
 /** Told apart by people who see few colors too (Okabe and Ito), and by their dashes. */
-const COLORS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#8a6d00', '#56b4e9', '#e69f00', '#7f7f7f', '#7b3fc4'] as const;
+const COLORS = ['#1f83c4', '#d55e00', '#009e73', '#cc79a7', '#a6851a', '#56b4e9', '#e69f00', '#7f7f7f', '#7b3fc4'] as const;
 const DASHES = ['', '7 4', '2 3', '10 3 2 3', '5 2', '1 4', '12 4', '4 4', '8 2 2 2'] as const;
 
 const STYLE = `

@@ -6,7 +6,7 @@ import { createLab, type Lab } from '../../lab/lab.ts';
 import { asking } from '../asking.ts';
 import { crowdAddress, TIMED_PORT } from '../crowd.ts';
 import type { SenderCalls } from '../knock-sender-calls.ts';
-import type { Ground, SystemUnderTest, Variant } from './system.ts';
+import type { CreateOptions, Ground, SystemUnderTest, Variant } from './system.ts';
 
 const SENDER = fileURLToPath(new URL('../knock-sender.js', import.meta.url));
 
@@ -54,7 +54,7 @@ export class Arena {
   }
 
   /** Starts a system on ground of its own; undefined, and noted, where that fails. */
-  async start(variant: Variant, options: { readonly clients?: number } = {}): Promise<Started | undefined> {
+  async start(variant: Variant, options: CreateOptions = {}): Promise<Started | undefined> {
     let system: SystemUnderTest | undefined;
     try {
       system = await variant.create(await this.ground(), options);

@@ -5,7 +5,7 @@ import { type Running, run } from '../../lab/process.ts';
 import { removeScratch, scratchFolder } from '../../lab/scratch.ts';
 import { TIMED_PORT } from '../crowd.ts';
 import { closeByIptables } from './iptables-policy.ts';
-import { GRANT_SECONDS, type Ground, type SystemUnderTest } from './system.ts';
+import { clientAddress, GRANT_SECONDS, type Ground, type SystemUnderTest } from './system.ts';
 
 const KNOCK_PORT = 62_201;
 const LISTENS = /Kicking off UDP server|Starting fwknopd main event loop/;
@@ -23,7 +23,7 @@ export type FwknopdOptions = {
 type Keys = { readonly cipher: string; readonly hmac: string };
 
 export async function createFwknopd(ground: Ground, options: FwknopdOptions): Promise<SystemUnderTest> {
-  const { server, client } = ground;
+  const { server } = ground;
   const folder = scratchFolder('fwknopd');
   const [config, access, rc] = [join(folder, 'fwknopd.conf'), join(folder, 'access.conf'), join(folder, '.fwknoprc')];
   mkdirSync(join(folder, 'run'));
@@ -87,7 +87,7 @@ export async function createFwknopd(ground: Ground, options: FwknopdOptions): Pr
       for (const address of from) knocks.push({ from: address, datagrams: [{ port: KNOCK_PORT, payload: await build(address, number) }] });
       return knocks;
     },
-    clientCommand: () => ({ argv: clientArgs(0, ownAddress(ground)), env: { HOME: folder } }),
+    clientCommand: () => ({ argv: clientArgs(0, clientAddress(ground)), env: { HOME: folder } }),
     shut: async () => void (await server.exec(['iptables', '--flush', 'FWKNOP_INPUT'])),
     close: async () => {
       daemon?.kill('SIGKILL');
@@ -95,14 +95,6 @@ export async function createFwknopd(ground: Ground, options: FwknopdOptions): Pr
       removeScratch(folder);
     },
   };
-
-  /** The client's address on the cable to this server. */
-  function ownAddress(of: Ground): string {
-    const cable = of.server.ipv4().split('.').slice(0, 3).join('.');
-    const found = client.interfaces.find(({ ipv4 }) => ipv4.startsWith(`${cable}.`));
-    if (found === undefined) throw new Error(`no cable from ${client.name} to ${server.name}`);
-    return found.ipv4;
-  }
 }
 
 function running(daemon: Running | undefined): Running {

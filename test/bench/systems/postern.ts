@@ -26,6 +26,8 @@ export type PosternOptions = {
   /** With V8's compiler, as a drop-in for the unit gives it back. */
   readonly isCompiled?: boolean;
   readonly clients?: number;
+  /** Knocks of each in a minute; default 16. */
+  readonly slots?: number;
   /** Words for node, say `--import PROBE`. */
   readonly node?: readonly string[];
   readonly ipc?: boolean;
@@ -35,13 +37,13 @@ export type PosternOptions = {
 
 export async function createPostern(ground: Ground, options: PosternOptions): Promise<PosternSystem> {
   const { server, client } = ground;
-  const clients = options.clients ?? USUAL_CLIENTS;
+  const { clients = USUAL_CLIENTS, slots = SLOTS } = options;
   const config = { protect: [`tcp/${TIMED_PORT}`], port: KNOCK_PORT, refuse: 'reject', max_grants: 10_000, ...options.config };
   const installation = await Installation.create(server, config, { name: 'nobody', clients: [], allow: [] });
-  writeCrowd(join(installation.folder, 'rules.d'), clients, Math.ceil(clients / PER_RULE_FILE));
+  writeCrowd(join(installation.folder, 'rules.d'), clients, Math.ceil(clients / PER_RULE_FILE), { slots });
   const key = parsePublicLine(installation.publicLine);
   if (!key.ok) throw new Error(key.why);
-  const crowd = new CrowdKnocks(Buffer.from(key.value.publicKey).toString('base64'));
+  const crowd = new CrowdKnocks(Buffer.from(key.value.publicKey).toString('base64'), slots);
   const person = await Knocker.create(client, 'alice');
   person.trust(installation);
   installation.writeRules(rulesOf(person));
@@ -53,7 +55,7 @@ export async function createPostern(ground: Ground, options: PosternOptions): Pr
       if (crowd.slotsLeft(number) > 0) return number;
       next = (next + 1) % clients;
     }
-    throw new Error(`all ${clients * SLOTS} knocks of this minute are used`);
+    throw new Error(`all ${clients * slots} knocks of this minute are used`);
   };
   const knock = (from: string, number: number): SentKnock => {
     const address = parseAddress(from);

@@ -1,0 +1,180 @@
+// How many valid knocks in a second open their door, none lost: npm run bench -- rate [--quick]. Each knock from an address of its own.
+import { setTimeout as delay } from 'node:timers/promises';
+import { asCount, asTime, digits } from './figures.ts';
+import { type PartOptions, progress, runPart } from './part.ts';
+import { processorMs } from './processes.ts';
+import type { Section, Series } from './section.ts';
+import { Arena, type Started } from './systems/arena.ts';
+import { GRANT_SECONDS } from './systems/system.ts';
+import { variant } from './systems/variants.ts';
+
+/** For each system: the rates, rising; a system that loses more than half is not asked for more. */
+const ASKED = [
+  { key: 'postern', rates: [100, 500, 1000, 1500, 2000, 2500, 3000] },
+  { key: 'postern-jit', rates: [100, 500, 1000, 1500, 2000, 2500, 3000] },
+  { key: 'fwknopd', rates: [5, 10, 20, 50, 100, 200] },
+  { key: 'fwknopd-udp', rates: [5, 10, 20, 50, 100, 200] },
+  { key: 'knockd', rates: [5, 10, 20, 50, 100, 200] },
+] as const;
+/** Sixteen knocks of each in a minute. */
+const CLIENTS = 2000;
+/** The first grants must still be there when the last door is tried. */
+const SETTLE_MS = 15_000;
+const STUCK_MS = 3_000;
+/** How long a door stays open, tried with so many at this pace. */
+const STAY = { knocks: 100, perSecond: 20 } as const;
+
+type Row = {
+  readonly key: string;
+  readonly perSecond: number;
+  readonly sent: number;
+  readonly opened: number;
+  /** Not yet open when the last knock was sent. */
+  readonly behind: number;
+  readonly cpuMsEach: number;
+};
+
+async function measure({ isQuick }: PartOptions): Promise<Section> {
+  const arena = await Arena.create('rate');
+  try {
+    const rows: Row[] = [];
+    const stays: { readonly key: string; readonly longestMs: number }[] = [];
+    for (const { key, rates } of ASKED) {
+      const started = await arena.start(variant(key), { ...(key.startsWith('postern') ? { clients: CLIENTS } : {}) });
+      if (started === undefined) continue;
+      for (const perSecond of isQuick ? rates.slice(1, 3) : rates) {
+        const row = await atRate(arena, started, perSecond, isQuick ? 1 : 5);
+        rows.push(row);
+        progress(
+          `${started.variant.name}, ${perSecond}/s: ${row.opened} of ${row.sent}, ${row.behind} behind, ${asTime(row.cpuMsEach)} each`,
+        );
+        if (row.opened * 2 < row.sent) break;
+      }
+      await delay(GRANT_SECONDS * 100);
+      if (!isQuick) stays.push({ key, longestMs: await longestStay(arena, started) });
+      await arena.end(started);
+    }
+    return section(arena, rows, stays);
+  } finally {
+    await arena.close();
+  }
+}
+
+async function atRate(arena: Arena, { variant: { key }, system }: Started, perSecond: number, seconds: number): Promise<Row> {
+  const from = arena.freshAddresses(perSecond * seconds);
+  const knocks = await system.knocks(from);
+  const to = system.ground.server.ipv4();
+  const cpuBefore = processorMs(system.pid());
+  await arena.ask('blast', { to, knocks, perSecond });
+  let closed = await stillClosed(arena, to, from);
+  const behind = closed.length;
+  const sentAt = performance.now();
+  let movedAt = sentAt;
+  while (closed.length > 0 && performance.now() - sentAt < SETTLE_MS && performance.now() - movedAt < STUCK_MS) {
+    await delay(200);
+    const now = await stillClosed(arena, to, closed);
+    if (now.length < closed.length) movedAt = performance.now();
+    closed = now;
+  }
+  const cpuMsEach = (processorMs(system.pid()) - cpuBefore) / from.length;
+  return { key, perSecond, sent: from.length, opened: from.length - closed.length, behind, cpuMsEach };
+}
+
+async function stillClosed(arena: Arena, to: string, from: readonly string[]): Promise<readonly string[]> {
+  const open = new Set(await arena.ask('open', { to, from }));
+  return from.filter((address) => !open.has(address));
+}
+
+/** How much longer than its lifetime the door that closed last was open. */
+async function longestStay(arena: Arena, { system }: Started): Promise<number> {
+  const from = arena.freshAddresses(STAY.knocks);
+  const to = system.ground.server.ipv4();
+  const knocks = await system.knocks(from);
+  await arena.ask('blast', { to, knocks, perSecond: STAY.perSecond });
+  const lastSentAt = performance.now();
+  await delay((GRANT_SECONDS - 1 - STAY.knocks / STAY.perSecond) * 1000);
+  let open = from;
+  let longestMs = Number.NEGATIVE_INFINITY;
+  while (open.length > 0 && performance.now() - lastSentAt < (GRANT_SECONDS + 30) * 1000) {
+    open = await arena.ask('open', { to, from: open });
+    const now = performance.now();
+    for (const address of open) {
+      const sentAt = lastSentAt - ((from.length - 1 - from.indexOf(address)) * 1000) / STAY.perSecond;
+      longestMs = Math.max(longestMs, now - sentAt - GRANT_SECONDS * 1000);
+    }
+    await delay(100);
+  }
+  return longestMs;
+}
+
+/** The highest rate up to which every knock opened its door and nothing was left behind. */
+function sustained(rows: readonly Row[]): number {
+  let best = 0;
+  for (const { sent, opened, behind, perSecond } of rows) {
+    if (opened < sent || behind > perSecond / 10) break;
+    best = perSecond;
+  }
+  return best;
+}
+
+function section(arena: Arena, rows: readonly Row[], stays: readonly { readonly key: string; readonly longestMs: number }[]): Section {
+  const of = (key: string): readonly Row[] => rows.filter((row) => row.key === key);
+  const name = (key: string): string => variant(key).name;
+  const summary = ASKED.filter(({ key }) => of(key).length > 0).map(({ key }) => {
+    const stay = stays.find((each) => each.key === key)?.longestMs ?? Number.NaN;
+    const least = Math.min(...of(key).map(({ cpuMsEach }) => cpuMsEach));
+    return { key, best: sustained(of(key)), least, stay: stay < 0 ? 'never' : asTime(stay) };
+  });
+  const series: readonly Series[] = ASKED.map(({ key }) => ({
+    name: name(key),
+    points: of(key).map(({ perSecond, sent, opened }) => ({ x: perSecond, y: (100 * opened) / sent })),
+  }));
+  const peer = (key: string): string => {
+    const found = summary.find((each) => each.key === key);
+    return found === undefined ? '' : `${name(key)} ${found.best}, doors open up to ${found.stay} too long; `;
+  };
+  return {
+    key: 'rate',
+    title: 'Valid knocks in a second',
+    command: 'npm run bench -- rate',
+    about: [
+      `Knocks made before are sent at a steady pace for five seconds, each from an address of its own; then every door is tried. "Behind": not yet open when the
+last knock was sent. Lost: not open after ${SETTLE_MS / 1000} s, or when nothing more opened for ${STUCK_MS / 1000} s. Sustained: the highest rate with nothing lost and less than a tenth of
+a second behind. Postern knows ${asCount(CLIENTS)} clients, the others one. "Too long": ${STAY.knocks} doors opened at ${STAY.perSecond} a second, and how much longer than the ${GRANT_SECONDS} s
+that they were given the last of them stood open (looked at every tenth of a second).`,
+    ],
+    tables: [
+      {
+        title: '',
+        head: ['system', 'sustained, knocks a second', 'processor time of a knock, least', 'a door was open too long by'],
+        rows: summary.map(({ key, best, least, stay }) => [name(key), asCount(best), asTime(least), stay]),
+      },
+      {
+        title: 'Every rate',
+        head: ['system', 'knocks a second', 'sent', 'opened', 'lost', 'behind at the end', 'processor time of a knock'],
+        rows: rows.map(({ key, perSecond, sent, opened, behind, cpuMsEach }) => [
+          ...[name(key), asCount(perSecond), asCount(sent), asCount(opened), `${digits((100 * (sent - opened)) / sent)} %`],
+          ...[asCount(behind), asTime(cpuMsEach)],
+        ]),
+      },
+    ],
+    charts: [
+      {
+        ...{ kind: 'lines', name: 'rate', title: 'Valid knocks that opened their door' },
+        ...{ x: { label: 'knocks in a second', scale: 'log' }, y: { label: 'opened, %', scale: 'linear' }, series },
+      },
+    ],
+    headlines: [
+      {
+        figure: 'valid knocks in a second, none lost',
+        goal: '2,000',
+        ours: `${asCount(summary.find(({ key }) => key === 'postern')?.best ?? Number.NaN)} (compiled: ${asCount(summary.find(({ key }) => key === 'postern-jit')?.best ?? Number.NaN)})`,
+        peers: ['fwknopd', 'fwknopd-udp', 'knockd'].map(peer).join('').replace(/; $/, ''),
+      },
+    ],
+    leftOut: arena.leftOut.map(({ variant: { name: left }, why }) => `${left}: ${why}`),
+    raw: { rows, stays },
+  };
+}
+
+await runPart(measure);
