@@ -8,7 +8,7 @@ import { asCount, asTime, digits, quantile } from './figures.ts';
 import { type Assault, type Cell, runCell } from './flood/cell.ts';
 import type { Rate } from './flood/generator.ts';
 import { type Target, targetOf } from './flood/target.ts';
-import { KNOWS, WEAPONS, type Weapon } from './flood/weapons.ts';
+import { KNOWS, WEAPONS } from './flood/weapons.ts';
 import { type PartOptions, progress, runPart } from './part.ts';
 import type { Chart, Section } from './section.ts';
 import { Arena, firstLine } from './systems/arena.ts';
@@ -38,6 +38,14 @@ const CONTENDERS: readonly Contender[] = [
   theirs(variant('fwknopd-udp')),
 ];
 
+const QUIET: Assault = { weapon: 'quiet', rate: 0 };
+const ASSAULTS: readonly Assault[] = WEAPONS.flatMap((weapon) => RATES.map((rate) => ({ weapon, rate })));
+const QUICK_ASSAULTS: readonly Assault[] = [
+  { weapon: 'form', rate: 10_000 },
+  { weapon: 'form', rate: 'max' },
+  { weapon: 'seal', rate: 'max' },
+];
+
 const TIMES = { knocksMs: 1_200, aloneMs: 300, knockDeadlineMs: 400 };
 const QUICK_TIMES = { knocksMs: 400, aloneMs: 100, knockDeadlineMs: 200 };
 
@@ -53,7 +61,7 @@ function withoutSieve(capture: string, config: Readonly<Record<string, unknown>>
 
 async function measure({ isQuick }: PartOptions): Promise<Section> {
   const times = isQuick ? QUICK_TIMES : TIMES;
-  const assaults = assaultsOf(isQuick ? ['form', 'seal'] : WEAPONS, isQuick ? FEW : RATES);
+  const assaults: readonly Assault[] = [QUIET, ...(isQuick ? QUICK_ASSAULTS : ASSAULTS)];
   const arena = await Arena.create('flood', 1_200_000, { attacker: true });
   const cells: Cell[] = [];
   const failed: string[] = [];
@@ -84,10 +92,6 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
   } finally {
     await arena.close();
   }
-}
-
-function assaultsOf(weapons: readonly Weapon[], rates: readonly Rate[]): readonly Assault[] {
-  return [{ weapon: 'quiet', rate: 0 }, ...weapons.flatMap((weapon) => rates.map((rate) => ({ weapon, rate })))];
 }
 
 function inShort(cell: Cell): string {

@@ -28,13 +28,7 @@ export const PARTS: readonly Part[] = [
     minutes: 12,
   },
   { ...usual, key: 'sieve', about: 'what a junk packet costs the kernel, with the sieve and without', minutes: 5 },
-  {
-    key: 'first-byte',
-    about: '[RUNS] what `knock proxy` adds to the first byte of a service',
-    isUsual: true,
-    minutes: 5,
-    takesWords: true,
-  },
+  { ...usual, key: 'first-byte', about: 'what `knock proxy` adds to the first byte of a service', minutes: 3 },
   {
     key: 'size',
     about: '[CLIENTS [jit]] ten thousand clients, a hundred thousand live grants; about five minutes',

@@ -1,0 +1,62 @@
+// Runs histories by chance against the real daemon, makes one that fails shorter, and says how to repeat it.
+import fc from 'fast-check';
+import { SERVICE_NAMES } from './cast.ts';
+import { histories } from './commands.ts';
+import { Model } from './model.ts';
+import { World } from './world.ts';
+
+export type RunOptions = {
+  readonly runs: number;
+  readonly mostCommands: number;
+  readonly seed: number;
+  readonly deadlineMs: number;
+  /** As a failure printed them. */
+  readonly path?: string | undefined;
+  readonly replayPath?: string | undefined;
+  /** Whether a failing history is made shorter, which takes minutes. */
+  readonly shrinks: boolean;
+  readonly onRun?: (number: number) => void;
+  /** Each history that fails, while it is made shorter. */
+  readonly onFailure?: (history: string, error: unknown) => void;
+};
+
+/** Fails with the history, its seed and its path. */
+export async function runHistories({
+  runs,
+  mostCommands,
+  seed,
+  deadlineMs,
+  path,
+  replayPath,
+  shrinks,
+  onRun,
+  onFailure,
+}: RunOptions): Promise<void> {
+  const world = await World.create(SERVICE_NAMES, deadlineMs);
+  let number = 0;
+  try {
+    const property = fc.asyncProperty(histories(mostCommands, replayPath), async (history) => {
+      number += 1;
+      onRun?.(number);
+      try {
+        await fc.asyncModelRun(async () => {
+          await world.begin();
+          return { model: new Model(world.addresses, world.services), real: world };
+        }, history);
+      } catch (error) {
+        onFailure?.([...history].map(String).join('\n'), error);
+        throw error;
+      }
+    });
+    await fc.assert(property, {
+      numRuns: runs,
+      seed,
+      endOnFailure: !shrinks,
+      ...(path === undefined ? {} : { path }),
+      verbose: 1,
+      includeErrorInReport: true,
+    });
+  } finally {
+    await world.close();
+  }
+}
