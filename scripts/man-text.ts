@@ -2,7 +2,7 @@
 import { MAX_PACKET_BYTES, MIN_PACKET_BYTES } from '../protocol/packet.ts';
 import { DEFAULT_SLOTS, MAX_SLOTS, WINDOW_MS } from '../protocol/tags.ts';
 import type { PageFacts } from '../shell/man-page.ts';
-import { bold, literal, pageText, paragraph, section } from '../shell/roff.ts';
+import { literal, pageList, pageText, paragraph, section } from '../shell/roff.ts';
 import type { FileFacts } from '../shell/schema-page.ts';
 
 type Facts = Omit<PageFacts, 'date' | 'version'>;
@@ -141,7 +141,7 @@ export function overview(date: string, version: string): string {
       'Ed25519 is RFC 8032, X25519 RFC 7748, HMAC RFC 2104; the seal is the secretbox of NaCl (XSalsa20 and Poly1305). The protocol is described byte by byte in `protocol/SPEC.md`, with test vectors in `protocol/vectors.json`.',
     ),
     section('See also'),
-    pages.map((page) => page.replace(/^(.*)(\(\d\))$/, (_, name: string, number: string) => `${bold(name)}${number}`)).join(', '),
+    pageList(pages),
   ];
   return pageText({ name: 'postern', section: 7, date, source: `Postern ${version}`, body });
 }

@@ -1,7 +1,7 @@
 // The manual page of a command, from the definitions that parse and help: nothing is said twice. Pure.
 import type { Argument, Command, Option } from 'commander';
 import { type HelpPart, helpParts } from './help-text.ts';
-import { bold, escaped, literal, type Page, pageText, paragraph, prose, section, subsection, term } from './roff.ts';
+import { bold, escaped, literal, type Page, pageList, pageText, paragraph, prose, section, subsection, term } from './roff.ts';
 
 /** What a page says beyond the definitions. */
 export type PageFacts = {
@@ -37,7 +37,7 @@ export function commandPage(root: Command, facts: PageFacts): string {
     ...facts.files.flatMap(([path, about]) => term(path, about)),
     ...(examples.length > 0 ? [section('Examples'), ...literal(examples)] : []),
     section('See also'),
-    facts.seeAlso.map((page) => page.replace(/^(.*)(\(\d\))$/, (_, name: string, number: string) => `${bold(name)}${number}`)).join(', '),
+    pageList(facts.seeAlso),
   ];
   const page: Page = { name: root.name(), section: facts.section, date: facts.date, source: `Postern ${facts.version}`, body };
   return pageText(page);

@@ -35,6 +35,10 @@ export function literal(lines: readonly string[]): readonly string[] {
 /** Bold text on a line of its own. */
 export const bold = (text: string): string => guarded(`\\fB${escaped(text)}\\fR`);
 
+/** Other pages, `knock(1)`, as man(7) writes them: the name bold, the section not. */
+export const pageList = (pages: readonly string[]): string =>
+  pages.map((page) => page.replace(/^(.*)(\(\d\))$/, (_, name: string, number: string) => `${bold(name)}${number}`)).join(', ');
+
 /** Prose on lines of its own; a sentence begins a new line, as man(7) wants, and `code` is bold. */
 export function prose(text: string): string {
   return text

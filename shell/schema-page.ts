@@ -1,5 +1,5 @@
 // The manual page of a YAML file, from the JSON Schema that its loader's definition gives. Pure.
-import { bold, literal, type Page, pageText, paragraph, prose, section } from './roff.ts';
+import { bold, literal, type Page, pageList, pageText, paragraph, prose, section } from './roff.ts';
 
 /** As much of JSON Schema (2020-12) as the project's definitions give. */
 export type SchemaNode = {
@@ -46,7 +46,7 @@ export function filePage(schema: SchemaNode, facts: FileFacts): string {
     section('Examples'),
     ...literal(facts.example),
     section('See also'),
-    facts.seeAlso.map((page) => page.replace(/^(.*)(\(\d\))$/, (_, name: string, number: string) => `${bold(name)}${number}`)).join(', '),
+    pageList(facts.seeAlso),
   ];
   const page: Page = { name: facts.name, section: 5, date: facts.date, source: `Postern ${facts.version}`, body };
   return pageText(page);

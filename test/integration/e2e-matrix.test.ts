@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { backendName, flushCommands, isNftables, stands } from '../lab/backend.ts';
 import type { Host } from '../lab/host.ts';
 import { labMissing } from '../lab/lab.ts';
+import { liveThrough } from '../lab/life.ts';
 import { allRules, rulesOfOthers } from '../lab/neighbors.ts';
 import { FAMILIES, FORBIDDEN_PORT, KNOCK_PORT, knockBy, PORT, profileOf, REQUEST, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
@@ -59,23 +60,8 @@ for (const capture of ['nflog', 'raw', 'udp'] as const) {
       const nothingLeft = async (what: string) => assert.deepEqual((await allRules(server)).split('\n'), everything.split('\n'), what);
       await postern.posternd(['check']);
       await nothingLeft('check');
-      await postern.start();
+      await liveThrough(stage, unchanged, nothingLeft);
       assert.equal((await postern.status()).capture.name, capture);
-      await unchanged('start');
-      for (const address of addresses()) await stage.knock(address);
-      await unchanged('knocks');
-      await revoke();
-      await postern.posternd(['reload']);
-      await unchanged('revoke and reload');
-      await postern.stop();
-      await unchanged('stop');
-      await postern.start();
-      await postern.killHard();
-      await unchanged('kill -9');
-      await postern.posternd(['gate', 'down']);
-      await nothingLeft('removal');
-      await postern.start();
-      await unchanged('start over');
     });
 
     for (const { family, at } of FAMILIES) {

@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { lacks, stands } from '../lab/backend.ts';
 import type { Host } from '../lab/host.ts';
 import { labMissing } from '../lab/lab.ts';
+import { liveThrough } from '../lab/life.ts';
 import { allRules, DockerLike, Firewalld, neighborMissing, rulesOfOthers, Ufw } from '../lab/neighbors.ts';
 import { FAMILIES, FORBIDDEN_PORT, knockBy, PORT, profileOf, Stage } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
@@ -160,29 +161,13 @@ for (const neighbor of NEIGHBORS) {
     });
 
     test('start, knock, restart, kill, stop and removal leave its rules byte for byte as they were', async () => {
-      const { postern, server } = stage;
+      const { server } = stage;
       const [before, everything] = [await rulesOfOthers(server), await allRules(server)];
       // Line by line, so that a failure shows the lines that differ.
       const unchanged = async (what: string) => assert.deepEqual((await rulesOfOthers(server)).split('\n'), before.split('\n'), what);
-      await postern.start();
-      await unchanged('start');
-      for (const address of server.addresses()) await stage.knock(address);
-      await unchanged('knocks');
-      await postern.posternd(['revoke', 'alice']);
-      await postern.posternd(['reload']);
-      await unchanged('revoke and reload');
-      await postern.stop();
-      await unchanged('stop');
-      await postern.start();
-      await postern.killHard();
-      await unchanged('kill -9');
-      await postern.posternd(['gate', 'down']);
-      await unchanged('removal');
-      assert.deepEqual((await allRules(server)).split('\n'), everything.split('\n'), 'something of ours is left');
-      await postern.posternd(['gate', 'up']);
-      await unchanged('gate up');
-      await postern.start();
-      await unchanged('start over');
+      await liveThrough(stage, unchanged, async (after) =>
+        assert.deepEqual((await allRules(server)).split('\n'), everything.split('\n'), after),
+      );
     });
 
     for (const { family, at } of FAMILIES) {
