@@ -32,6 +32,11 @@ export type Draft = {
 // Fixed by SPEC.md "Packet": 192 to 448 bytes; with the UDP header and an IP header without options.
 const KNOCK_BYTES = { least: 192 + 8, most: 448 + 8 } as const;
 const IP_HEADER_BYTES = { 4: 20, 6: 40 } as const;
+/**
+ * What this host takes in itself: its own addresses, and those that it shares with others (broadcast, multicast, anycast), by which a UDP service
+ * is reached as well. For IPv6 the kernel's match calls local addresses unicast too.
+ */
+const TAKEN_IN = { 4: ['! --dst-type UNICAST'], 6: ['--dst-type LOCAL', '--dst-type ANYCAST', '--dst-type MULTICAST'] } as const;
 /** Set on connections whose grant says `sessions: end`; a label, as marks belong to others. */
 const ENDING_LABEL = 117;
 /** Fixed by iptables: ports in one multiport match; a range counts twice. */
@@ -92,9 +97,9 @@ function otherChains(draft: Draft): Readonly<Partial<Record<Suffix, readonly str
   return {
     ...sieveChains(draft),
     ARRIVED: portMatches(protect).map((match) => `${match} ${here}`),
-    // Our own addresses, published (DNAT) ports included; traffic that only passes through is not ours.
+    // Our own addresses and those of groups, published (DNAT) ports included; traffic that only passes through is not ours.
     HERE: [
-      `-m addrtype --dst-type LOCAL ${ours}`,
+      ...TAKEN_IN[family].map((match) => `-m addrtype ${match} ${ours}`),
       ...networks.filter(({ address }) => address.family === family).map(({ text }) => `-d ${text} ${ours}`),
     ],
     OURS: [

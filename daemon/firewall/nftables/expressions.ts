@@ -19,7 +19,7 @@ const CT = { state: 0, direction: 1, labels: 13 } as const;
 const NETWORK_HEADER = 1;
 const TRANSPORT_HEADER = 2;
 const IFNAMSIZ = 16;
-const RTN_LOCAL = 2;
+const RTN_UNICAST = 1;
 const PACKET_OTHERHOST = 3;
 const IPPROTO_TCP = 6;
 // The flags of the TCP header, octet 13 (RFC 9293, 3.1).
@@ -132,13 +132,16 @@ export function addressIn(side: 'saddr' | 'daddr', bytes: Uint8Array, prefix: nu
   return [payload(base, offset, bytes.length), mask(bits), compare('eq', bytes)];
 }
 
-/** `fib daddr type local` */
+/**
+ * `fib daddr type != unicast`: all that this host takes in itself: its own addresses, and those that it shares with others (broadcast, multicast,
+ * anycast), by which a UDP service is reached as well. Only what is surely another host's is not ours.
+ */
 export function forThisHost(): Expressions {
   const NFTA_FIB_F_DADDR = 2;
   const NFT_FIB_RESULT_ADDRTYPE = 3;
   return [
     expression('fib', [u32(1, FIRST_REGISTER), u32(2, NFT_FIB_RESULT_ADDRTYPE), u32(3, NFTA_FIB_F_DADDR)]),
-    compare('eq', host32(RTN_LOCAL)),
+    compare('neq', host32(RTN_UNICAST)),
   ];
 }
 

@@ -94,7 +94,7 @@ function gateOnly(layout: GateLayout): readonly Chain[] {
       name: 'here',
       hook: undefined,
       rules: [
-        // Our own addresses, published (DNAT) ports included; traffic that only passes through is not ours.
+        // Our own addresses and those of groups, published (DNAT) ports included; traffic that only passes through is not ours.
         [...e.forThisHost(), ...e.toChain('goto', 'ours')],
         ...layout.networks.map(({ address, prefix }) => [
           ...e.family(address.family),
