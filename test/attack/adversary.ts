@@ -13,6 +13,7 @@ import type { Host } from '../lab/host.ts';
 import type { Installation, Knocker } from '../lab/installation.ts';
 import { removeScratch, scratchFolder } from '../lab/scratch.ts';
 import { PORT } from '../lab/stage.ts';
+import { waitFor } from '../lab/wait.ts';
 import { pcap } from '../unit/capture-packets.ts';
 import type { Path } from './frames.ts';
 
@@ -28,14 +29,32 @@ export function pathBetween(from: Host, to: Host, at: 0 | 1, more: Partial<Path>
 }
 
 /** Sends frames as they are, in this order, past the sender's own stack. */
-export async function inject(from: Host, frames: readonly Uint8Array[], options: { readonly loop?: number } = {}): Promise<void> {
+export async function inject(from: Host, frames: readonly Uint8Array[]): Promise<void> {
   const folder = scratchFolder('frames');
   try {
     const file = join(folder, 'frames.pcap');
     writeFileSync(file, pcap(frames));
-    await from.exec(['tcpreplay', '-q', '--topspeed', `--loop=${options.loop ?? 1}`, '-i', from.interfaces[0]?.name ?? '', file]);
+    await from.exec(['tcpreplay', '-q', '--topspeed', '-i', from.interfaces[0]?.name ?? '', file]);
   } finally {
     removeScratch(folder);
+  }
+}
+
+/** The same, and comes back when the other host's kernel has taken all of them in: what it makes of them it does in the same breath. */
+export async function deliver(from: Host, to: Host, frames: readonly Uint8Array[]): Promise<void> {
+  const hook = `type filter hook ingress device "${to.interfaces[0]?.name}" priority -500;`;
+  await to.nft(
+    `table netdev arrivals { counter frames { }\nchain c { ${hook} ether saddr ${from.interfaces[0]?.mac} counter name frames; }\n}`,
+  );
+  try {
+    await inject(from, frames);
+    const arrived = async () => {
+      const { stdout } = await to.exec(['nft', 'list', 'counter', 'netdev', 'arrivals', 'frames']);
+      return Number(/packets (\d+)/.exec(stdout)?.[1]) >= frames.length;
+    };
+    await waitFor(arrived, { deadlineMs: 30_000, what: `${frames.length} frames to arrive` });
+  } finally {
+    await to.nft('delete table netdev arrivals');
   }
 }
 

@@ -6,7 +6,6 @@ export const UDP = 17;
 export const HOP_BY_HOP = 0;
 export const ROUTING = 43;
 export const FRAGMENT = 44;
-export const NO_NEXT_HEADER = 59;
 export const DESTINATION_OPTIONS = 60;
 export const FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
 
