@@ -105,7 +105,9 @@ export class Lab {
     await fabric.exec(['ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0', 'forward_delay', '0']);
     await fabric.exec(['ip', 'link', 'set', 'br0', 'up']);
     // A switch looks into no packet; where br_netfilter is loaded, the bridge would.
-    await fabric.exec(['sysctl', '-qew', 'net.bridge.bridge-nf-call-iptables=0', 'net.bridge.bridge-nf-call-ip6tables=0'], { mayFail: true });
+    await fabric.exec(['sysctl', '-qew', 'net.bridge.bridge-nf-call-iptables=0', 'net.bridge.bridge-nf-call-ip6tables=0'], {
+      mayFail: true,
+    });
     for (const [at, host] of hosts.entries()) {
       const name = `eth${host.interfaces.length}`;
       const port = `port${at + 1}`;
