@@ -40,9 +40,11 @@ function readResult(key: string): Result | undefined {
 /** The whole of docs/benchmarks.md. */
 export function documentOf(results: readonly Result[], failures: readonly Failure[]): string {
   const machines = [...new Set(results.map(({ machine }) => machine.map((line) => `- ${line}`).join('\n')))];
-  const missing = PARTS.filter(({ key }) => !results.some((result) => result.key === key)).map(({ key }) => {
-    const why = failures.find((failure) => failure.key === key)?.why ?? `no result: \`npm run bench -- ${key}\``;
-    return `- ${key}: ${why}`;
+  const missing = PARTS.flatMap(({ key }) => {
+    const why = failures.find((failure) => failure.key === key)?.why;
+    if (results.some((result) => result.key === key))
+      return why === undefined ? [] : [`- ${key}: ${why}; its figures above are of an earlier run`];
+    return [`- ${key}: ${why ?? `no result: \`npm run bench -- ${key}\``}`];
   });
   const parts = [
     '# Benchmarks',
