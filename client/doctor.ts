@@ -37,11 +37,15 @@ type Tell = (finding: Finding) => void;
 /** What lies on this machine. Gives after how long a door opened, if one did. */
 async function examine(options: KnockOptions, world: World, tell: Tell): Promise<number | undefined> {
   const configuration = await examineConfiguration(options, world);
-  tell(configuration.finding);
-  if (configuration.value === undefined) return skipFrom('name', 'who is meant is not known before the configuration can be read', tell);
+  if (configuration.value === undefined) {
+    tell(configuration.finding);
+    return skipFrom('name', 'who is meant is not known before the configuration can be read', tell);
+  }
   const { profile, ssh } = configuration.value;
   const source = settleMode(options.source ?? profile.source ?? { kind: 'auto' }, profile);
+  // Wrong usage is said before anything else is.
   const from = localAddresses(options.via, source);
+  tell(configuration.finding);
   const requests = atSshPort(options.requests.length > 0 ? options.requests : parseRequests(profile.services ?? []).requests, ssh.port);
 
   const name = await examineName(ssh, options);

@@ -68,7 +68,7 @@ function messagesOf(path: string): readonly SourceMessage[] {
         : callee.type === 'MemberExpression' && callee.property.type === 'Identifier'
           ? callee.property.name
           : '';
-    const places = Object.hasOwn(TAKERS, name) ? (TAKERS[name] ?? []) : [];
+    const places = isProblemList(callee) ? [-1] : Object.hasOwn(TAKERS, name) ? (TAKERS[name] ?? []) : [];
     // A place, a message and its cure: the cure is told with the message.
     const which =
       args.length > 2 && ['warn', 'refuse'].includes(name)
@@ -91,6 +91,14 @@ function messagesOf(path: string): readonly SourceMessage[] {
     },
   }).visit(program);
   return found;
+}
+
+/** `problems.push(…)`, `this.problems.push(…)`: mistakes that are gathered and told together. */
+function isProblemList(callee: Node): boolean {
+  if (callee.type !== 'MemberExpression' || callee.property.type !== 'Identifier' || callee.property.name !== 'push') return false;
+  const { object } = callee;
+  const list = object.type === 'MemberExpression' ? object.property : object;
+  return list.type === 'Identifier' && list.name === 'problems';
 }
 
 type Names = ReadonlyMap<string, readonly string[]>;

@@ -28,6 +28,13 @@ function problemsOf(attempt: () => unknown): readonly string[] {
 }
 
 describe('options', () => {
+  test('a command whose -- was forgotten: says where it belongs', () => {
+    const says = 'a command to run once the door is open stands behind --, as in: knock web1 ssh -- ssh root@web1';
+    assert.equal(problemsOf(() => checkOptions('web1', ['ssh', 'root@web1'], [], {})).at(-1), says);
+    assert.equal(problemsOf(() => checkOptions('web1', ['s_h'], [], {})).includes(says), false);
+    assert.equal(problemsOf(() => checkOptions('web1', ['ssh', 'root@web1'], ['true'], {})).includes(says), false);
+  });
+
   const accepted: readonly { readonly text: string; readonly raw: RawOptions; readonly gives: object }[] = [
     { text: 'nothing', raw: {}, gives: { timeoutMs: 5000, verify: true, output: 'text', family: undefined, retries: undefined } },
     { text: 'a port', raw: { port: '65535' }, gives: { port: 65535 } },
