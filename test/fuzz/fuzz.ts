@@ -178,6 +178,8 @@ async function again(name: string, file: string): Promise<void> {
   process.stdout.write(`${target.run(new Uint8Array(readFileSync(file)))}, in ${(performance.now() - startMs).toFixed(1)} ms\n`);
 }
 
+// Whoever pipes us into head has seen enough.
+process.stdout.on('error', () => process.exit(0));
 const { values, positionals } = options();
 const unknown = positionals.find((name) => !targetNames().includes(name));
 if (unknown !== undefined) wrongUsage(`no target is called ${JSON.stringify(unknown)}`);
