@@ -3,6 +3,7 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
 import { FIELDS, PROFILE_NAME, type Profile } from './profile-fields.ts';
 import { nearest, quote } from './quote.ts';
+import { deepLine } from './yaml-depth.ts';
 
 export type Profiles = { readonly profiles: ReadonlyMap<string, Readonly<Profile>>; readonly problems: readonly string[] };
 
@@ -14,6 +15,13 @@ export function parseProfiles(source: string, file: string): Profiles {
     const { line, col } = lines.linePos(offset ?? 0);
     problems.push(`${quotePath(file)}:${line}:${col}: ${why}`);
   };
+  const deep = deepLine(source);
+  if (deep !== undefined) {
+    return {
+      profiles: new Map(),
+      problems: [`${quotePath(file)}:${deep}:1: brackets or lists are nested too deep: a profile is keys and values`],
+    };
+  }
   const document = parseDocument(source, { lineCounter: lines, version: '1.2', uniqueKeys: true, prettyErrors: false, stringKeys: true });
   for (const error of document.errors) at(error.pos[0], firstSentence(error.message));
   const profiles = new Map<string, Profile>();
@@ -76,7 +84,8 @@ function unknownKey(name: string, allowed: readonly string[]): string {
 }
 
 function firstSentence(message: string): string {
-  return quote(message.split('\n', 1)[0] ?? '')
+  // Without the text that the parser repeats: the place tells it.
+  return quote((message.split('\n', 1)[0] ?? '').replace(/: ".*$/s, ''))
     .slice(1, -1)
     .replaceAll('\\"', '"');
 }

@@ -5,11 +5,12 @@ const MAX_SHOWN = 120;
 /** The text between quotes, as safe for a terminal as ASCII: no control bytes, no escape sequences, no direction marks (P34). */
 export function quote(text: string): string {
   const cut = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
-  return JSON.stringify(cut).replace(/[\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]/g, escapeUnit);
+  return JSON.stringify(cut).replace(/[\p{C}\p{Zl}\p{Zp}\u00a0\ufffc-\uffff]/gu, escapeUnits);
 }
 
-function escapeUnit(unit: string): string {
-  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+/** As JSON does it: what lies beyond 16 bits is two units. */
+function escapeUnits(letter: string): string {
+  return Array.from({ length: letter.length }, (_, at) => `\\u${letter.charCodeAt(at).toString(16).padStart(4, '0')}`).join('');
 }
 
 /** The allowed word that is nearest to a mistyped one, if one is near enough to be what was meant. */

@@ -119,7 +119,7 @@ class Reading {
       const list = joined ?? words[at] ?? '';
       const subject = this.#subject(name);
       if (subject === undefined) {
-        if (holds) this.remarks.push(`"Match ${name}" of the ssh configuration is not evaluated: taken as not matching`);
+        if (holds) this.remarks.push(`${quote(`Match ${name}`)} of the ssh configuration is not evaluated: taken as not matching`);
         holds = false;
       } else if (isListed(list, subject) === negated) holds = false;
     }

@@ -30,7 +30,20 @@ export function formatProblem(problem: Problem): string {
 }
 
 export function problemAt(place: Place | undefined, message: string, cure: string, severity: Problem['severity'] = 'error'): Problem {
-  return { severity, place, message, cure };
+  return { severity, place, message: withoutKeys(message), cure: withoutKeys(cure) };
+}
+
+/** 32 bytes in base64 as a pre-shared key stands in its file, and longer runs as in a private key's. A fingerprint has 43 letters and no `=`. */
+const KEY_LIKE = /[A-Za-z0-9+/]{48,}={0,2}|[A-Za-z0-9+/]{43}=/g;
+
+/**
+ * A key that stands where it does not belong (`psk_file:` with the key itself, a key file in place of a rule file) must not get into the
+ * journal by way of the message about it. A long path has no capitals and digits; what looks like a key and is none is no loss.
+ */
+function withoutKeys(text: string): string {
+  return text.replace(KEY_LIKE, (run) =>
+    /[A-Z]/.test(run) && /[a-z]/.test(run) && /[0-9]/.test(run) ? `(${run.length} letters, not shown)` : run,
+  );
 }
 
 /** By file, line and column; what has no place comes first. */

@@ -31,7 +31,7 @@ export function otherTypeProblem(type: string): string | undefined {
 export function parsePublicLine(line: string): Parsed<{ readonly publicKey: PublicKey; readonly comment: string }> {
   const text = line.trim();
   if (/[\r\n]/.test(text)) return unparsed('more than one line where one public key was expected');
-  const match = /^(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?$/.exec(text);
+  const match = /^(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?$/s.exec(text);
   const type = match?.[1] ?? text.split(/\s/, 1)[0] ?? '';
   if (type !== KEY_TYPE) return unparsed(otherTypeProblem(type) ?? unknownLine(text));
   if (match === null) return unparsed('a public key line without its key: expected "ssh-ed25519 AAAA… comment"');
@@ -66,9 +66,9 @@ export function publicBlob(publicKey: PublicKey): Uint8Array {
   return Buffer.concat([string(KEY_TYPE), string(publicKey)]);
 }
 
-/** The line for `authorized_keys`, `known_hosts` and rules, without a line end. Control characters in the comment become spaces. */
+/** The line for `authorized_keys`, `known_hosts` and rules, without a line end. Control characters and line separators in the comment become spaces. */
 export function formatPublicLine(publicKey: PublicKey, comment: string): string {
-  const plain = comment.replace(/\p{Cc}+/gu, ' ').trim();
+  const plain = comment.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim();
   const key = `${KEY_TYPE} ${Buffer.from(publicBlob(publicKey)).toString('base64')}`;
   return plain === '' ? key : `${key} ${plain}`;
 }

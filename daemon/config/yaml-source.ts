@@ -66,7 +66,7 @@ export function readYaml(file: string, bytes: Uint8Array): YamlSource {
     return nothing(problemAt(start, 'the file cannot be read as YAML', 'see the examples in rules/'));
   }
   const problems: Problem[] = document.errors.map((error) => {
-    const [message, cure] = syntaxWords(error.code, error.message);
+    const [message, cure] = syntaxWords(error.code, withoutToken(error.message));
     return problemAt(placeOfOffset(error.pos[0]), message, cure);
   });
   if (document.directives?.yaml.explicit === true) {
@@ -167,6 +167,11 @@ function deepSpot(text: string): number | undefined {
   }
   const steep = /^ {512}/m.exec(text);
   return steep?.index;
+}
+
+/** The parser repeats what stands there, which may be a key in the wrong file; the place says it as well. */
+function withoutToken(message: string): string {
+  return message.replace(/: ".*$/s, '');
 }
 
 function syntaxWords(code: string, message: string): readonly [message: string, cure: string] {

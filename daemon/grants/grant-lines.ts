@@ -17,7 +17,7 @@ const Put = z.strictObject({
   label: z.string(),
   ports: z.array(z.string()),
   kind: z.enum(GRANT_KINDS),
-  sourcePort: z.number().int(),
+  sourcePort: z.number().int().min(0).max(65_535),
   sentAtMs: z.number().int(),
   grantedAtMs: z.number().int(),
   deadlineMs: z.number(),

@@ -1,6 +1,6 @@
 // Reads what nft's JSON says a rule asks of a packet (libnftables-json(5)). Pure. What it does not know becomes an uncertainty.
 import { parseAddress, parseNetwork } from '../../protocol/address.ts';
-import { ALWAYS, allOf, anyOf, type Condition, NEVER, not, type Uncertainty, uncertain } from './ruleset.ts';
+import { ALWAYS, allOf, anyOf, type Condition, NEVER, not, portsFrom, type Uncertainty, uncertain } from './ruleset.ts';
 
 /** The elements of a named set or map, or undefined when they are not known. */
 export type NamedSets = (name: string) => readonly unknown[] | undefined;
@@ -141,7 +141,8 @@ function matches(asked: Subject, right: unknown, sets: NamedSets): Condition {
   if (typeof right === 'string' && right.startsWith('@')) {
     const elements = sets(right.slice(1));
     if (elements === undefined) return hangsOnSource(asked) ? uncertain('source') : uncertain('other');
-    return anyOf(elements.map((element) => matches(asked, element, sets)));
+    // An element is a value, also one that looks like the name of a set (an interface may be called so): sets do not hold each other.
+    return anyOf(elements.map((element) => matches(asked, element, () => undefined)));
   }
   const { set, elem } = fields(right);
   if (Array.isArray(set)) return anyOf(set.map((element) => matches(asked, element, sets)));
@@ -163,7 +164,7 @@ function matchesValue(asked: Exclude<Subject, { kind: 'unknown' | 'concat' }>, r
   switch (asked.kind) {
     case 'port': {
       const [first, last] = Array.isArray(range) ? range : [right, right];
-      return typeof first === 'number' && typeof last === 'number' ? { kind: 'port', first, last } : uncertain('other');
+      return typeof first === 'number' && typeof last === 'number' ? portsFrom(first, last) : uncertain('other');
     }
     case 'to': {
       const { addr, len } = fields(prefix);

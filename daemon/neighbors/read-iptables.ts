@@ -9,6 +9,7 @@ import {
   type Condition,
   NEVER,
   not,
+  portsFrom,
   type Rule,
   type Ruleset,
   uncertain,
@@ -219,7 +220,7 @@ function portsOf(text: string): Condition {
   const match = /^(\d*)(:?)(\d*)$/.exec(text);
   if (match === null || text === '') return uncertain('other');
   const first = match[1] === '' ? 0 : Number(match[1]);
-  return { kind: 'port', first, last: match[2] === '' ? first : match[3] === '' ? 65_535 : Number(match[3]) };
+  return portsFrom(first, match[2] === '' ? first : match[3] === '' ? 65_535 : Number(match[3]));
 }
 
 function isNobody(network: string): boolean {

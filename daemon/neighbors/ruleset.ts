@@ -74,6 +74,11 @@ export function uncertain(about: Uncertainty): Condition {
   return { kind: 'uncertain', about };
 }
 
+/** A range that runs backwards holds no port: what made it was no tool that we know, and the kernel would never match it. */
+export function portsFrom(first: number, last: number): Condition {
+  return first <= last ? { kind: 'port', first, last } : NEVER;
+}
+
 export function not(of: Condition): Condition {
   return { kind: 'not', of };
 }

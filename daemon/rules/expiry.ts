@@ -16,7 +16,7 @@ export function parseExpiry(raw: string): Parsed<UnixMs> {
   if (zone === 'Z') return parsed(unixMs(at));
   const offsetMinutes = (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4, 6)));
   if (Math.abs(offsetMinutes) > 14 * 60) return unparsed('no such zone: write Z, or +02:00');
-  return parsed(unixMs(at - offsetMinutes * 60_000));
+  return parsed(notBeforeEpoch(at - offsetMinutes * 60_000));
 }
 
 /** OpenSSH's `expiry-time=`: YYYYMMDD or YYYYMMDDHHMM[SS], in the host's own zone unless a Z follows. The key ends with that moment. */
@@ -26,7 +26,12 @@ export function parseSshExpiry(raw: string): Parsed<UnixMs> {
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1, 7).map((digits) => Number(digits ?? 0));
   const at = utc(year, month, day, hour, minute, second);
   if (at === undefined) return unparsed('no such date or time');
-  return parsed(unixMs(match[7] === 'Z' ? at : new Date(year, month - 1, day, hour, minute, second).getTime()));
+  return parsed(notBeforeEpoch(match[7] === 'Z' ? at : new Date(year, month - 1, day, hour, minute, second).getTime()));
+}
+
+/** In zones east of Greenwich the first hours of 1970 lie before it. Over is over; anybody can write that into an authorized_keys file. */
+function notBeforeEpoch(at: number): UnixMs {
+  return unixMs(Math.max(0, at));
 }
 
 /** Date.UTC takes the 31st of February for a day in March; we do not. */

@@ -2,7 +2,7 @@
 // broke something, for good). One input a line, in base64; text behind it says what it was.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { PROJECT } from './load-target.ts';
+import { PROJECT } from './project.ts';
 
 const TARGETS = join(PROJECT, 'test', 'fuzz', 'targets');
 

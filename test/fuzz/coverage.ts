@@ -25,7 +25,7 @@ export async function coverageOf(loaded: LoadedTarget, engine: Engine): Promise<
 
 async function linesOf({ name }: LoadedTarget, inputs: readonly Uint8Array[]): Promise<(file: string) => Share> {
   const { target, statements, instrumented } = await loadTarget(name, true);
-  for (const input of inputs) target.run(input.slice());
+  for (const input of inputs) await target.run(input.slice());
   return (file) => {
     const lines = new Map<number, boolean>();
     instrumented.statements.forEach((statement, index) => {

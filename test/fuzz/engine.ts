@@ -58,19 +58,19 @@ export class Engine {
       dictionary: words.map((word) => (typeof word === 'string' ? encoder.encode(word) : word)),
       another: () => this.#parent(),
     };
-    for (const seedInput of loaded.target.seeds) this.add(typeof seedInput === 'string' ? encoder.encode(seedInput) : seedInput);
   }
 
-  /** Runs an input that is known already. */
-  add(input: Uint8Array): void {
-    if (this.#run(input) || this.corpus.length === 0) this.corpus.push(input);
+  /** The target's own inputs, then those that were kept. To be called once, first. */
+  async begin(kept: readonly Uint8Array[]): Promise<void> {
+    const encoder = new TextEncoder();
+    const seeds = this.#loaded.target.seeds.map((seed) => (typeof seed === 'string' ? encoder.encode(seed) : seed));
+    for (const input of [...seeds, ...kept]) if ((await this.#run(input)) || this.corpus.length === 0) this.corpus.push(input);
   }
 
   /** One new input. */
-  step(): void {
+  async step(): Promise<void> {
     const input = this.#next();
-    // What an oracle or a target writes into its input must not spoil the corpus: run() gets the only copy.
-    if (this.#run(input)) this.corpus.push(input);
+    if (await this.#run(input)) this.corpus.push(input);
   }
 
   edgesTaken(): number {
@@ -104,14 +104,16 @@ export class Engine {
   }
 
   /** Whether it went where none went before. */
-  #run(input: Uint8Array): boolean {
+  async #run(input: Uint8Array): Promise<boolean> {
     const { edges, target } = this.#loaded;
     this.#beforeRun(input);
     edges.fill(0);
     const startedMs = performance.now();
     let stage: string;
     try {
-      stage = target.run(input);
+      const running = target.run(input);
+      // No turn of the event loop for those that need none.
+      stage = typeof running === 'string' ? running : await running;
     } catch (error) {
       stage = 'finding';
       this.#found(input, error);
@@ -121,7 +123,7 @@ export class Engine {
     const isNew = this.#look();
     if (milliseconds > this.slowest.milliseconds) {
       this.slowest = { milliseconds, input };
-      if (milliseconds > SLOW_MS) this.#confirmSlow(input);
+      if (milliseconds > SLOW_MS) await this.#confirmSlow(input);
     }
     const before = this.stages.get(stage) ?? 0;
     this.stages.set(stage, before + 1);
@@ -157,12 +159,12 @@ export class Engine {
   }
 
   /** A machine that was busy for a moment is no finding: the best of five counts. */
-  #confirmSlow(input: Uint8Array): void {
+  async #confirmSlow(input: Uint8Array): Promise<void> {
     let best = Number.POSITIVE_INFINITY;
     for (let round = 0; round < 5 && best > SLOW_MS; round += 1) {
       const startedMs = performance.now();
       try {
-        this.#loaded.target.run(input);
+        await this.#loaded.target.run(input);
       } catch {
         // Told already.
       }

@@ -9,7 +9,8 @@ import { parseArgs } from 'node:util';
 import { readCorpus, readKept, targetNames, writeKept } from './corpus-file.ts';
 import { coverageOf, type FileCoverage, percent } from './coverage.ts';
 import { Engine } from './engine.ts';
-import { loadTarget, PROJECT } from './load-target.ts';
+import { loadTarget } from './load-target.ts';
+import { PROJECT } from './project.ts';
 import { shrunk, smallCorpus } from './shrink.ts';
 import { watchdog } from './watchdog.ts';
 
@@ -65,7 +66,7 @@ async function fuzz(
   const endless = join(FOUND, `${name}-endless`);
   const dog = watchdog(endless, `npm run fuzz -- ${name} --input ${endless}`);
   const engine = new Engine(loaded, limits.seed, dog.before);
-  for (const input of readCorpus(name)) engine.add(input);
+  await engine.begin(readCorpus(name));
   const known = engine.corpus.length;
   const edges = loaded.instrumented.edges.length;
   process.stdout.write(`${name}: ${loaded.target.about}\n  seed ${limits.seed}, ${known} inputs, ${edges} edges in all that it loads\n`);
@@ -78,20 +79,20 @@ async function fuzz(
     limits.runs === undefined ? secondsGone() >= (limits.seconds ?? DEFAULT_SECONDS) : engine.executions >= limits.runs;
   while (!isOver()) {
     // The clock is read once in a while only.
-    for (let step = 0; step < 64 && (limits.runs === undefined || engine.executions < limits.runs); step += 1) engine.step();
-    told = tellFindings(name, engine, told, loaded);
+    for (let step = 0; step < 64 && (limits.runs === undefined || engine.executions < limits.runs); step += 1) await engine.step();
+    told = await tellFindings(name, engine, told, loaded);
     if (performance.now() - lineMs < LINE_EVERY_MS) continue;
     lineMs = performance.now();
     process.stdout.write(`  ${progress(engine, secondsGone(), known)}\n`);
   }
-  tellFindings(name, engine, told, loaded);
+  await tellFindings(name, engine, told, loaded);
   const seconds = secondsGone();
   await dog.stop();
   process.stdout.write(`  ${progress(engine, seconds, known)}\n`);
   const coverage = await coverageOf(loaded, engine);
   tellEnd(engine, coverage, values.missed);
   if (values.keep) {
-    const file = writeKept(name, smallCorpus(loaded, [...readKept(name), ...engine.corpus]));
+    const file = writeKept(name, await smallCorpus(loaded, [...readKept(name), ...engine.corpus]));
     process.stdout.write(`  kept in ${file}: ${readKept(name).length} inputs\n`);
   }
   if (values.json !== undefined) writeJson(values.json, { name, startedAt, limits, engine, seconds, coverage });
@@ -104,9 +105,14 @@ function progress(engine: Engine, seconds: number, known: number): string {
   return `${number(executions)} runs in ${seconds.toFixed(0)} s (${number(each)}/s), ${engine.edgesTaken()} edges, ${corpus.length - known} new inputs, ${findings.length} findings`;
 }
 
-function tellFindings(name: string, { findings }: Engine, told: number, loaded: Awaited<ReturnType<typeof loadTarget>>): number {
+async function tellFindings(
+  name: string,
+  { findings }: Engine,
+  told: number,
+  loaded: Awaited<ReturnType<typeof loadTarget>>,
+): Promise<number> {
   for (const { input, what, stack } of findings.slice(told)) {
-    const small = shrunk(input, (smaller) => messageOf(() => loaded.target.run(smaller)) === what);
+    const small = await shrunk(input, async (smaller) => (await messageOf(async () => loaded.target.run(smaller))) === what);
     const file = join(FOUND, `${name}-${createHash('sha256').update(small).digest('hex').slice(0, 12)}`);
     writeFileSync(file, small);
     process.stdout.write(
@@ -116,9 +122,9 @@ function tellFindings(name: string, { findings }: Engine, told: number, loaded: 
   return findings.length;
 }
 
-function messageOf(run: () => unknown): string | undefined {
+async function messageOf(run: () => Promise<unknown>): Promise<string | undefined> {
   try {
-    run();
+    await run();
     return undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
@@ -175,7 +181,7 @@ function number(value: number): string {
 async function again(name: string, file: string): Promise<void> {
   const { target } = await loadTarget(name);
   const startMs = performance.now();
-  process.stdout.write(`${target.run(new Uint8Array(readFileSync(file)))}, in ${(performance.now() - startMs).toFixed(1)} ms\n`);
+  process.stdout.write(`${await target.run(new Uint8Array(readFileSync(file)))}, in ${(performance.now() - startMs).toFixed(1)} ms\n`);
 }
 
 // Whoever pipes us into head has seen enough.

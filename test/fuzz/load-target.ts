@@ -1,12 +1,12 @@
 // Builds a target with counters in all of the product's sources that it uses, and loads it. What others wrote (yaml, zod, tweetnacl) is left as it is.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import { EDGES_NAME, type Instrumented, instrument, nothingInstrumented, STATEMENTS_NAME } from './instrument.ts';
+import { PROJECT } from './project.ts';
 import type { FuzzTarget } from './target.ts';
 
-export const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 const BUILT = join(PROJECT, 'dist', 'test', 'fuzz', 'built');
 const PRODUCT = /^(protocol|daemon|client|shell)\//;
 

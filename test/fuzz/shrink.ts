@@ -5,11 +5,11 @@ import type { LoadedTarget } from './load-target.ts';
 const MOST_RUNS = 300;
 
 /** What an input reaches, as one text for each thing. */
-function reached({ target, edges }: LoadedTarget, input: Uint8Array): ReadonlySet<string> | undefined {
+async function reached({ target, edges }: LoadedTarget, input: Uint8Array): Promise<ReadonlySet<string> | undefined> {
   edges.fill(0);
   let stage: string;
   try {
-    stage = target.run(input.slice());
+    stage = await target.run(input.slice());
   } catch {
     return undefined;
   }
@@ -21,16 +21,16 @@ function reached({ target, edges }: LoadedTarget, input: Uint8Array): ReadonlySe
 }
 
 /** The shortest inputs first: what a long one reaches alone is why it stays. */
-export function smallCorpus(loaded: LoadedTarget, corpus: readonly Uint8Array[]): readonly Uint8Array[] {
+export async function smallCorpus(loaded: LoadedTarget, corpus: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
   const covered = new Set<string>();
   const kept: Uint8Array[] = [];
   for (const input of corpus.toSorted((a, b) => a.length - b.length)) {
-    const fresh = [...(reached(loaded, input) ?? [])].filter((thing) => !covered.has(thing));
+    const fresh = [...((await reached(loaded, input)) ?? [])].filter((thing) => !covered.has(thing));
     if (fresh.length === 0) continue;
     for (const thing of fresh) covered.add(thing);
     kept.push(
-      shrunk(input, (smaller) => {
-        const things = reached(loaded, smaller);
+      await shrunk(input, async (smaller) => {
+        const things = await reached(loaded, smaller);
         return things !== undefined && fresh.every((thing) => things.has(thing));
       }),
     );
@@ -39,14 +39,14 @@ export function smallCorpus(loaded: LoadedTarget, corpus: readonly Uint8Array[])
 }
 
 /** What is left when every piece is taken out whose absence `holds` does not mind. */
-export function shrunk(input: Uint8Array, holds: (input: Uint8Array) => boolean): Uint8Array {
+export async function shrunk(input: Uint8Array, holds: (input: Uint8Array) => Promise<boolean>): Promise<Uint8Array> {
   let best = input.slice();
   let runs = 0;
   for (let size = Math.ceil(best.length / 2); size >= 1 && runs < MOST_RUNS; size = Math.floor(size / 2)) {
     for (let at = 0; at < best.length && runs < MOST_RUNS; ) {
       const smaller = new Uint8Array([...best.subarray(0, at), ...best.subarray(at + size)]);
       runs += 1;
-      if (holds(smaller)) best = smaller;
+      if (await holds(smaller)) best = smaller;
       else at += size;
     }
   }

@@ -18,7 +18,7 @@ export type FuzzTarget = {
   /** Changes an input in a way that only its format knows: sets its lengths and checksums right, or a field at its place. */
   readonly change?: (input: Uint8Array, random: Random) => Uint8Array | undefined;
   /** Runs it once and gives how far the input came, a word out of few; throws when something does not hold. */
-  readonly run: (input: Uint8Array) => string;
+  readonly run: (input: Uint8Array) => string | Promise<string>;
   /** Stages that a run of some length must reach: a target that no input passes proves nothing. */
   readonly mustReach: readonly string[];
 };

@@ -164,6 +164,12 @@ describe('the configuration of ssh', { skip, timeout: 60_000 }, () => {
     assert.deepEqual([host, port], ['192.0.2.1', 2222]);
   });
 
+  test('P34: shows a criterion that nobody knows escaped, and cut', () => {
+    const home = homeOf({ config: `Match \u001b[2J\u202e${'x'.repeat(500)} y\n  Port 2222\n` });
+    const { remarks } = find(home, 'web1');
+    assert.match(remarks[0] ?? '', /^"Match \\u001b\[2j\\u202ex{50,200}…" of the ssh configuration is not evaluated/);
+  });
+
   test('runs nothing: Match exec never holds, and -v says so', () => {
     const home = homeOf({ config: 'Match exec "touch @/ran"\n  Port 2222\nMatch !exec "touch @/ran"\n  Port 2223\n' });
     const { port, remarks } = find(home, 'web1');

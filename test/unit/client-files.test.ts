@@ -251,4 +251,17 @@ test('P34: what others wrote is shown without control bytes, direction marks or 
   const shown = quote(`a\x1b[31m\u202eb\u0085\n${'x'.repeat(100_000)}`);
   assert.doesNotMatch(shown, /\p{Cc}|\p{Cf}/u);
   assert.ok(shown.length < 200);
+  // Tag characters, musical and Kaithi format marks lie beyond 16 bits; U+061C is a direction mark of its own.
+  const strange = '\u{e0041}\u{1d173}\u{110bd}\u061c\u180e\u0602\u00ad\ud800';
+  assert.match(quote(strange), /^[\x20-\x7e]*$/);
+  assert.equal(JSON.parse(quote(strange)), strange);
+});
+
+test('a profile that is nested too deep is refused, and neither overflows the stack nor takes the process with it', () => {
+  const ladder = Array.from({ length: 3000 }, (_, at) => `${' '.repeat(at)}a:`).join('\n');
+  for (const text of ['['.repeat(50_000), '{a: '.repeat(20_000), '- '.repeat(20_000), '? '.repeat(20_000), `profiles:\n${ladder}`]) {
+    const { problems } = parseProfiles(text, 'c');
+    assert.equal(problems.length, 1);
+    assert.match(problems[0] ?? '', /^c:\d+:1: brackets or lists are nested too deep/);
+  }
 });

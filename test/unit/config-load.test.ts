@@ -7,7 +7,7 @@ import { jsonSchemas } from '../../daemon/config/json-schema.ts';
 import { interpretConfig } from '../../daemon/config/load.ts';
 import { parseServices } from '../../daemon/config/service-names.ts';
 import { readYaml } from '../../daemon/config/yaml-source.ts';
-import { formatProblem } from '../../daemon/problem.ts';
+import { formatProblem, problemAt } from '../../daemon/problem.ts';
 import { formatPortRange } from '../../protocol/ports.ts';
 
 const SYSTEM = parseServices('ssh 22/tcp # SSH\nhttps 443/tcp\nhttps 443/udp\ndomain\t53/tcp\ndomain 53/udp dns\nX11 6000/tcp\n');
@@ -150,6 +150,20 @@ describe('postern.yaml: each mistake is named with its place and its cure', () =
       assert.doesNotMatch(line, /[\p{Cc}\p{Cf}]/u);
       assert.ok(line.length < 1000);
     }
+  });
+
+  it('a key that stands where it does not belong is in no message', () => {
+    const psk = 'ZnV6emluZyBpcyBub3QgYSBzZWNyZXQsIHRoaXMga2U=';
+    const inside = 'b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZWQyNTUxOQ';
+    for (const secret of [psk, inside])
+      for (const text of [secret, `port: ${secret}`, `"${secret}": 1`, `port: 1\n[] ${secret}`, `[}]${secret}`, `table: ${secret}`]) {
+        const shown = interpret(text).lines;
+        assert.ok(shown.length > 0);
+        for (const each of shown) assert.ok(!each.includes(secret.slice(-20)), each);
+      }
+    // A fingerprint and a path are no keys.
+    const { message } = problemAt(undefined, `SHA256:${'aB3'.repeat(14)}x in /var/lib/postern/${'long/'.repeat(20)}`, '');
+    assert.match(message, /^SHA256:(aB3){14}x in \/var\/lib\/postern\/(long\/){20}$/);
   });
 
   it('what is not UTF-8 is refused', () => {

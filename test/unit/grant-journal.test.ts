@@ -99,6 +99,22 @@ test('a torn last line, and lines that make no sense, cost only themselves', asy
   );
 });
 
+test('a source port that is none opens nothing', async (context) => {
+  const path = folder(context);
+  open(path).put([grant('g1'), grant('g2')]);
+  const file = join(path, 'grants.jsonl');
+  const text = readFileSync(file, 'utf8');
+  for (const port of ['-1', '65536', '1e9', '0.5', '"22"']) {
+    writeFileSync(file, text.replace(/("put":"g1".*"sourcePort":)\d+/, `$1${port}`));
+    const { grants } = await readGrantJournal(path, BOOT, NOW);
+    assert.deepEqual(
+      grants.map(({ id }) => id),
+      ['g2'],
+      port,
+    );
+  }
+});
+
 test('a rewrite keeps what lives and goes on from there', async (context) => {
   const path = folder(context);
   const journal = open(path);

@@ -54,6 +54,7 @@ describe('iptables-save', () => {
     ['a queue', ['-A INPUT -p tcp -j NFQUEUE --queue-num 1'], ['cannot-tell tcp/22']],
     ['a jump to nowhere', ['-A INPUT -j gone', '-A INPUT -p tcp -j ACCEPT'], []],
     ['a comment that looks like a rule', ['-A INPUT -p tcp -m comment --comment "-j DROP" -j ACCEPT'], []],
+    ['a range that runs backwards', ['-A INPUT -p tcp --dport 30:20 -j ACCEPT'], ['blocked tcp/22']],
     ['our own chain', ['-A INPUT -j POSTERN', '-A INPUT -p tcp -j ACCEPT'], []],
     [
       'an address translation that hangs on the source',
@@ -111,6 +112,16 @@ describe("nft's JSON", () => {
       reading?.ruleset.map(({ family }) => family),
       ['ip'],
     );
+  });
+
+  test('a set that names itself, as a set of interfaces can when one is called @own, ends', () => {
+    const left = { meta: { key: 'iifname' } };
+    const listing = [
+      { chain: { family: 'ip', table: 't', name: 'a', hook: 'input', type: 'filter', prio: 0, policy: 'drop' } },
+      { set: { family: 'ip', table: 't', name: 'own', elem: ['@own', 'eth0'] } },
+      { rule: { family: 'ip', table: 't', chain: 'a', handle: 1, expr: [{ match: { op: '==', left, right: '@own' } }, { accept: null }] } },
+    ];
+    assert.deepEqual(inWords(find(readNft(JSON.stringify({ nftables: listing }), nothing, 'postern')?.ruleset ?? [], 'tcp/22')), []);
   });
 
   test('chains that jump in a circle, which no kernel takes, end', () => {

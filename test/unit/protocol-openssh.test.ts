@@ -88,6 +88,9 @@ describe('parsePublicLine', () => {
 
   test('reads what formatPublicLine writes, and a comment never makes a second line', () => {
     assert.equal(formatPublicLine(SECRET.publicKey, 'a\nssh-ed25519 AAAA\u0000b'), `ssh-ed25519 ${KEY_BASE64} a ssh-ed25519 AAAA b`);
+    const separated = formatPublicLine(SECRET.publicKey, 'a\u2028b\u2029c');
+    assert.equal(separated, `ssh-ed25519 ${KEY_BASE64} a b c`);
+    assert.equal(lineWhy(`ssh-ed25519 ${KEY_BASE64} a\u2028b`), 'read');
     assert.equal(formatPublicLine(SECRET.publicKey, ''), `ssh-ed25519 ${KEY_BASE64}`);
     assert.match(fingerprint(SECRET.publicKey), /^SHA256:[A-Za-z0-9+/]{43}$/);
   });

@@ -259,6 +259,7 @@ describe('quoted (P34)', () => {
     ['\u202e\u2028\u200b\ufeff', '"\\u202e\\u2028\\u200b\\ufeff"'],
     ['Grüße, 世界', '"Grüße, 世界"'],
     ['\ud800', '"\\ud800"'],
+    ['\u{e0041}\u{1d173}', '"\\udb40\\udc41\\ud834\\udd73"'],
     ['x'.repeat(65), `"${'x'.repeat(64)}…"`],
   ];
   for (const [text, expected] of cases)

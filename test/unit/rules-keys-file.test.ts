@@ -129,6 +129,7 @@ describe('dates', () => {
     ['2027-03-31T18:00:00', undefined],
     ['2027-13-01', undefined],
     ['1969-12-31', undefined],
+    ['1970-01-01T00:00:00+14:00', 0],
     ['27-03-31', undefined],
   ];
   for (const [text, expected] of cases) {
@@ -137,6 +138,19 @@ describe('dates', () => {
       assert.equal(result.ok ? result.value : undefined, expected);
     });
   }
+  it('a date before 1970 anywhere is over, and stops nobody’s reload, wherever the host stands', () => {
+    const before = process.env['TZ'];
+    try {
+      for (const zone of ['UTC', 'Asia/Tokyo', 'Pacific/Kiritimati', 'America/New_York']) {
+        process.env['TZ'] = zone;
+        const [read] = parseAuthorizedKeys(`expiry-time="19700101" ${line(1)}`);
+        assert.ok(read?.kind === 'key' && read.expiresAtMs !== undefined && read.expiresAtMs <= 86_400_000, zone);
+      }
+    } finally {
+      if (before === undefined) delete process.env['TZ'];
+      else process.env['TZ'] = before;
+    }
+  });
   it("OpenSSH's local times follow the zone of the host", () => {
     const result = parseSshExpiry('202703311200');
     assert.equal(result.ok && result.value, new Date(2027, 2, 31, 12).getTime());
