@@ -4,11 +4,12 @@ import { asCount, asTime, digits } from './figures.ts';
 import { type PartOptions, progress, runPart } from './part.ts';
 import { processorMs } from './processes.ts';
 import type { Section, Series } from './section.ts';
+import { isWorthMore, type RateRow as Row, sustained } from './sustained.ts';
 import { Arena, type Started } from './systems/arena.ts';
 import { GRANT_SECONDS } from './systems/system.ts';
 import { variant } from './systems/variants.ts';
 
-/** For each system: the rates, rising. One that loses a fifth, or lags by half of what was sent, is not asked for more. */
+/** For each system: the rates, rising, as long as it is worth it. */
 const ASKED = [
   { key: 'postern', rates: [500, 1000, 1500, 2000, 2500, 3000] },
   { key: 'postern-jit', rates: [500, 1000, 1500, 2000, 2500, 3000] },
@@ -27,16 +28,6 @@ const STAY = { knocks: 100, perSecond: 20 } as const;
 
 type Stay = { readonly key: string; readonly longestMs: number };
 
-type Row = {
-  readonly key: string;
-  readonly perSecond: number;
-  readonly sent: number;
-  readonly opened: number;
-  /** Not yet open when the last knock was sent. */
-  readonly behind: number;
-  readonly cpuMsEach: number;
-};
-
 async function measure({ isQuick }: PartOptions): Promise<Section> {
   const arena = await Arena.create('rate');
   try {
@@ -51,7 +42,7 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
         progress(
           `${started.variant.name}, ${perSecond}/s: ${row.opened} of ${row.sent}, ${row.behind} behind, ${asTime(row.cpuMsEach)} each`,
         );
-        if (row.opened < row.sent * 0.8 || row.behind > row.sent / 2) break;
+        if (!isWorthMore(row)) break;
       }
     }
     if (!isQuick) stays.push(...(await longestStays(arena)));
@@ -110,16 +101,6 @@ async function longestStays(arena: Arena): Promise<readonly Stay[]> {
     await delay(100);
   }
   return watched.map(({ key, longestMs }) => ({ key, longestMs }));
-}
-
-/** The highest rate up to which every knock opened its door and nothing was left behind. */
-function sustained(rows: readonly Row[]): number {
-  let best = 0;
-  for (const { sent, opened, behind, perSecond } of rows) {
-    if (opened < sent || behind > perSecond / 10) break;
-    best = perSecond;
-  }
-  return best;
 }
 
 function section(arena: Arena, rows: readonly Row[], stays: readonly Stay[]): Section {

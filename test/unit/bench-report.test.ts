@@ -5,6 +5,7 @@ import { asCount, asMiB, asTime, digits, median, quantile } from '../bench/figur
 import { sectionMarkdown, tableMarkdown } from '../bench/markdown.ts';
 import { documentOf, withTable } from '../bench/report.ts';
 import type { Chart, Result } from '../bench/section.ts';
+import { isWorthMore, sustained } from '../bench/sustained.ts';
 import { chartSvg, scaleFor, tickText } from '../bench/svg.ts';
 
 test('a quantile is one of the values: the smallest that the share does not exceed', () => {
@@ -97,6 +98,21 @@ test('charts are well formed, whatever they are called and whatever is missing',
     assert.ok(!/<1|A & B/.test(svg), 'escaped');
     assert.equal(svg.match(/<[a-z]+(?:\s[^>]*[^/>])?>/g)?.length, svg.match(/<\/[a-z]+>/g)?.length, svg);
   }
+});
+
+test('a rate is sustained when every lower one was: nothing lost, hardly anything waiting', () => {
+  const row = (perSecond: number, opened: number, behind: number) => ({
+    key: 'a',
+    perSecond,
+    sent: perSecond,
+    opened,
+    behind,
+    cpuMsEach: 1,
+  });
+  assert.equal(sustained([row(100, 100, 0), row(200, 200, 20), row(300, 300, 31), row(400, 400, 0)]), 200);
+  assert.equal(sustained([row(100, 99, 0)]), 0);
+  assert.equal(sustained([]), 0);
+  assert.deepEqual([row(100, 80, 50), row(100, 79, 0), row(100, 100, 51)].map(isWorthMore), [true, false, false]);
 });
 
 test('the table goes between its marks in the README, again and again', () => {

@@ -1,0 +1,26 @@
+// Up to which rate a system keeps up: what follows from how many knocks opened their door, and when.
+
+export type RateRow = {
+  readonly key: string;
+  readonly perSecond: number;
+  readonly sent: number;
+  readonly opened: number;
+  /** Not yet open when the last knock was sent. */
+  readonly behind: number;
+  readonly cpuMsEach: number;
+};
+
+/** The highest rate up to which every knock opened its door, and less than a tenth of a second's knocks were still waiting at the end. */
+export function sustained(rows: readonly RateRow[]): number {
+  let best = 0;
+  for (const { sent, opened, behind, perSecond } of rows) {
+    if (opened < sent || behind > perSecond / 10) break;
+    best = perSecond;
+  }
+  return best;
+}
+
+/** One that loses a fifth, or lags by half of what was sent, is not asked for more. */
+export function isWorthMore({ sent, opened, behind }: RateRow): boolean {
+  return opened >= sent * 0.8 && behind <= sent / 2;
+}
