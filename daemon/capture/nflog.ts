@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { decodeMessages, decodeVerdict, MalformedMessageError, type Message, NLMSG_ERROR } from '../netlink/message.ts';
-import { KernelError, NativeMissingError, type NetlinkSocket, openNetlink } from '../netlink/socket.ts';
+import { KernelError, NativeMissingError, type NetlinkSocket, openNetlink, SOL_NETLINK } from '../netlink/socket.ts';
 import { type Capture, type CaptureCounters, CaptureError, type OnDatagram } from './capture.ts';
 import { parseDatagram } from './datagram.ts';
 import { bindMessage, HIGHEST_GROUP, type Origin, probeMessage, readLogMessage, unbindMessage } from './nflog-message.ts';
@@ -11,10 +11,11 @@ import { rarely } from './rarely.ts';
 
 // Fixed by the kernel.
 const NETLINK_NETFILTER = 12;
+const NETLINK_NO_ENOBUFS = 5;
 const { EPERM, EINVAL } = constants.errno;
 
 // Tunable
-/** With the default buffer 166 of 3,000 unread knocks survive; so all of them do. */
+/** With the default buffer 166 of 3,000 unread knocks survive; so 10,000 do. */
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 const GROUPS_TO_TRY = 16;
 /** Messages worked off before the event loop gets a turn. */
@@ -99,6 +100,7 @@ function receiveFrom(socket: NetlinkSocket, origin: Origin, options: NflogOption
   const report = rarely(options.onTrouble);
   let expected = 0;
   let overrun = false;
+  let isRoomMade = false;
   let stopping: Promise<void> | undefined;
 
   /** The kernel numbers what it logs to a group, from 0 at each bind: a gap is what we did not get. */
@@ -146,13 +148,26 @@ function receiveFrom(socket: NetlinkSocket, origin: Origin, options: NflogOption
   const onOverrun = (): void => {
     overrun = true;
     report('the kernel had to drop logged packets: knocks came faster than they could be read');
+    makeRoom(true);
+  };
+
+  /**
+   * A queue that was full takes nothing more until it is empty, which under a flood is never, unless we say that we do not want to hear of overruns.
+   * Once it is empty we do again.
+   */
+  const makeRoom = (isWanted: boolean): void => {
+    if (isRoomMade !== isWanted) socket.setOption(SOL_NETLINK, NETLINK_NO_ENOBUFS, isWanted ? 1 : 0);
+    isRoomMade = isWanted;
   };
 
   /** One wait on a pool thread wakes us, then all that is queued is read without one: a thread switch for each burst, not each packet. */
   const drain = (): void => {
     for (let count = 1; count < MESSAGES_PER_TURN; count += 1) {
       const bytes = socket.receive();
-      if (bytes === undefined) return;
+      if (bytes === undefined) {
+        makeRoom(false);
+        return;
+      }
       takeAll(bytes);
     }
   };

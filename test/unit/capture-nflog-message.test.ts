@@ -75,6 +75,7 @@ test('a group is asked for in one message, packet by packet, with numbers', () =
     [1, 1],
     [2, 0, 0, 8, 0, 2, 0],
     [4, 0, 0, 0, 1],
+    [3, 0, 0, 2, 0],
     [5, 0, 0, 0, 1],
     [6, 0, 1],
   ]);
