@@ -167,6 +167,7 @@ function sectionOf(rows: readonly Row[], packets: number, rounds: number, leftOu
 its own. One core sends (trafgen) and, as veth has it, does the receiving kernel's work too: the time is that of a packet from end to end. "link alone" is the same packet for another Ethernet
 address, which the receiver drops before any firewall: what is above it is the receiver's own work. "no firewall" is a closed UDP port; the stateful firewall is four lines
 of nftables that let answers in and drop the rest. Medians, and least to most.`,
+      `With \`unmatched: pass\` junk goes on as on any host with a stateful firewall: through connection tracking, the gate, and up to the closed port.`,
     ],
     tables: [
       {

@@ -13,6 +13,8 @@ export type Assault = { readonly weapon: Weapon | 'quiet'; readonly rate: Rate }
 export type Plan = {
   /** Honest knocks go on for so long. */
   readonly knocksMs: number;
+  /** Then this many at a steady pace, whatever becomes of them: one that does not open holds up no other. */
+  readonly blast: number;
   /** After that the flood goes on alone. */
   readonly aloneMs: number;
   /** Honest knocks begin this far apart, one after the other. */
@@ -43,6 +45,9 @@ export type Cell = {
   readonly openedMs: readonly number[];
   /** Of the others, those whose address was let in when the flood was over. */
   readonly openedLate: number;
+  /** Those sent at a pace, and how many of their addresses were let in while the flood went on. */
+  readonly blast: number;
+  readonly blastOpened: number;
 };
 
 /** Work that goes on after the flood: longer is not waited for. */
@@ -51,6 +56,7 @@ const SETTLE_STEP_MS = 100;
 /** A daemon that uses less than this in a step is done. */
 const IDLE_MS = 8;
 const START_DEADLINE_MS = 10_000;
+const BLAST_PER_SECOND = 50;
 
 export async function runCell(arena: Arena, target: Target, assault: Assault, plan: Plan): Promise<Cell> {
   const ammunition = assault.weapon === 'quiet' ? undefined : new Ammunition(await framesOf(assault.weapon, target));
@@ -59,16 +65,20 @@ export async function runCell(arena: Arena, target: Target, assault: Assault, pl
     await idle(target);
     const before = { cpuMs: target.cpuMs(), arrived: target.arrived(), drops: target.queue().drops, seen: await target.seen() };
     const honest = await target.knocks(Math.floor(plan.knocksMs / plan.knockEveryMs));
-    const limitMs = START_DEADLINE_MS + plan.knocksMs + plan.aloneMs + 10_000;
+    const paced = await target.knocks(plan.blast);
+    const limitMs = START_DEADLINE_MS + plan.knocksMs + plan.aloneMs + 20_000;
     flood = ammunition?.start(target.attacker, target.device, assault.rate, limitMs);
     const isHere = () => target.arrived() > before.arrived;
     if (flood !== undefined) await waitFor(isHere, { deadlineMs: START_DEADLINE_MS, intervalMs: 2, what: 'the first packet of the flood' });
     const withKnocks = stopwatch(target);
     const knocks = await knockSteadily(arena, target, honest, plan);
     const cpuPercent = withKnocks();
+    await arena.ask('blast', { to: target.address, knocks: paced, perSecond: BLAST_PER_SECOND });
+    // The last of them is worked off meanwhile, too.
     const alone = stopwatch(target);
     await delay(plan.aloneMs);
     const cpuAlonePercent = alone();
+    const blastOpened = (await arena.ask('open', { to: target.address, from: paced.map(({ from }) => from) })).length;
     const sent = (await flood?.stop()) ?? { packets: 0, elapsedMs: 1 };
     const endedMs = performance.now();
     await idle(target);
@@ -91,6 +101,8 @@ export async function runCell(arena: Arena, target: Target, assault: Assault, pl
       knocks: knocks.openedMs.length + knocks.missed.length,
       openedMs: knocks.openedMs,
       openedLate,
+      blast: paced.length,
+      blastOpened,
     };
   } finally {
     // A cell that failed must not flood the next one.
