@@ -72,8 +72,8 @@ async function anHour(arena: Arena, minutes: number, note: (name: string, when: 
     for (let minute = 0; minute < minutes; minute += 1) {
       clock.step(STEP.seconds);
       await delay(STEP.waitMs);
+      if ((minute + 1) % (minutes / 3) === 0) note(usual.name, `after the windows of ${minute + 1} minutes`, started);
     }
-    note(usual.name, `after the windows of ${minutes} minutes`, started);
     await arena.end(started);
   } finally {
     clock.close();
@@ -109,7 +109,7 @@ ${STEP.waitMs / 1000} s (libfaketime): after each it arms the tags of the window
       {
         figure: `memory idle, after ${knocks ?? 'no'} knocks, after the windows of an hour`,
         goal: 'does not grow for ever',
-        ours: `${figure('idle')}, ${figure('ended')}, ${figure('windows')}`,
+        ours: `${figure('idle')}, ${figure('ended')}, ${asMiB(ours.at(-1)?.memoryMiB ?? Number.NaN)}`,
         peers: `idle: ${idle('fwknopd-udp')}; ${idle('knockd')}`,
       },
     ],

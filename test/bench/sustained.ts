@@ -10,14 +10,10 @@ export type RateRow = {
   readonly cpuMsEach: number;
 };
 
-/** The highest rate up to which every knock opened its door, and less than a tenth of a second's knocks were still waiting at the end. */
+/** The highest rate at which less than a tenth of a second's knocks were still waiting at the end, and up to which every knock opened its door. */
 export function sustained(rows: readonly RateRow[]): number {
-  let best = 0;
-  for (const { sent, opened, behind, perSecond } of rows) {
-    if (opened < sent || behind > perSecond / 10) break;
-    best = perSecond;
-  }
-  return best;
+  const lossless = rows.slice(0, rows.findIndex(({ sent, opened }) => opened < sent) >>> 0);
+  return Math.max(0, ...lossless.filter(({ behind, perSecond }) => behind <= perSecond / 10).map(({ perSecond }) => perSecond));
 }
 
 /** One that loses a fifth, or lags by half of what was sent, is not asked for more. */

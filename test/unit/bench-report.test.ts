@@ -100,7 +100,7 @@ test('charts are well formed, whatever they are called and whatever is missing',
   }
 });
 
-test('a rate is sustained when every lower one was: nothing lost, hardly anything waiting', () => {
+test('a rate is sustained when nothing was lost up to there, and hardly anything waits', () => {
   const row = (perSecond: number, opened: number, behind: number) => ({
     key: 'a',
     perSecond,
@@ -109,7 +109,8 @@ test('a rate is sustained when every lower one was: nothing lost, hardly anythin
     behind,
     cpuMsEach: 1,
   });
-  assert.equal(sustained([row(100, 100, 0), row(200, 200, 20), row(300, 300, 31), row(400, 400, 0)]), 200);
+  assert.equal(sustained([row(100, 100, 11), row(200, 200, 20), row(300, 300, 31), row(400, 399, 0), row(500, 500, 0)]), 200);
+  assert.equal(sustained([row(100, 100, 0), row(200, 200, 0)]), 200);
   assert.equal(sustained([row(100, 99, 0)]), 0);
   assert.equal(sustained([]), 0);
   assert.deepEqual([row(100, 80, 50), row(100, 79, 0), row(100, 100, 51)].map(isWorthMore), [true, false, false]);
