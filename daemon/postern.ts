@@ -1,6 +1,5 @@
 // The daemon's parts tied together in the one direction of the flow; start, reload and stop in the order that keeps the door shut.
 import type { Logger } from 'pino';
-import { parseAddress } from '../protocol/address.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
 import { ClockWatch } from './clock-watch.ts';
@@ -160,7 +159,7 @@ export class Postern {
 
   /** Finds out which one-shots were used: the kernel takes them without a word. Asks only when there are any. */
   async noteSpent(): Promise<void> {
-    const candidates = this.grants.all().filter((grant) => grant.kind === 'once');
+    const candidates = this.grants.oneShots();
     // Without a gate nothing stands, and nothing was spent.
     if (candidates.length === 0 || this.gate.state() === 'down') return;
     const standing = await this.#parts.firewall.standing(ONE_SHOT_KINDS).catch((error: unknown) => {
@@ -213,9 +212,7 @@ export class Postern {
 
   /** Ends what one of these names: a grant's id, a client's name, an address. */
   async revoke(who: string, keepSessions: boolean): Promise<readonly Grant[]> {
-    const parsed = parseAddress(who);
-    const address = parsed.ok ? parsed.value.text : undefined;
-    const matches = this.grants.all().filter((grant) => grant.id === who || grant.client === who || grant.address.text === address);
+    const matches = this.grants.named(who);
     if (matches.length === 0) {
       throw new CommandError(1, `no live grant has ${JSON.stringify(who)} as its id, client or address: "posternd grants" lists them`);
     }
@@ -277,7 +274,7 @@ export class Postern {
   /** P39: a client that is gone, disabled, expired or lost the key takes its own grants along, and nobody else's. Gives back what stands on. */
   async #endOrphans(): Promise<readonly string[]> {
     const { clock, log } = this.#parts;
-    const { orphans, notes, nextExpiryMs } = await footingOf(this.grants.all(), this.#setup.book, clock.wall());
+    const { orphans, notes, nextExpiryMs } = await footingOf(this.grants.each(), this.#setup.book, clock.wall());
     this.#nextExpiryMs = nextExpiryMs;
     try {
       await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');

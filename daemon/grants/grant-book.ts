@@ -76,6 +76,7 @@ export class GrantBook {
   readonly #byClient = new Map<string, Set<string>>();
   /** By the second in which they end, so that a sweep looks at those alone. */
   readonly #bySecond = new Map<number, Set<string>>();
+  readonly #oneShots = new Set<string>();
   #lastNumber = 0;
 
   get size(): number {
@@ -91,10 +92,17 @@ export class GrantBook {
     return this.#grants.values();
   }
 
-  /** Those that end first at the top, to the second. May be walked in slices, like `each`. */
-  *soonestFirst(): Generator<Grant, void> {
+  /** Those that end first at the top, to the second. May be walked in slices, like `each`. Seconds that are past are left out as a whole. */
+  *soonestFirst(now = monotonicMs(0)): Generator<Grant, void> {
     // Numbers of their own kind are sorted without a call for each pair, which would be a stall with a hundred thousand.
-    for (const second of Float64Array.from(this.#bySecond.keys()).sort()) yield* this.#lazily(this.#bySecond.get(second));
+    for (const second of Float64Array.from(this.#bySecond.keys()).sort()) {
+      if ((second + 1) * 1000 > now) yield* this.#lazily(this.#bySecond.get(second));
+    }
+  }
+
+  /** Those of the kind `once`. */
+  oneShots(): readonly Grant[] {
+    return this.#pick(this.#oneShots);
   }
 
   at(address: IpAddress): readonly Grant[] {
@@ -172,6 +180,7 @@ export class GrantBook {
       entered(this.#byAddress, grant.address.text, grant.id);
       entered(this.#byClient, grant.client, grant.id);
       entered(this.#bySecond, secondOf(grant), grant.id);
+      if (grant.kind === 'once') this.#oneShots.add(grant.id);
       this.#lastNumber = Math.max(this.#lastNumber, Number(grant.id.slice(1)));
     }
   }
@@ -181,6 +190,7 @@ export class GrantBook {
       const standing = this.#grants.get(grant.id);
       if (standing !== undefined) left(this.#bySecond, secondOf(standing), grant.id);
       this.#grants.delete(grant.id);
+      this.#oneShots.delete(grant.id);
       left(this.#byAddress, grant.address.text, grant.id);
       left(this.#byClient, grant.client, grant.id);
     }

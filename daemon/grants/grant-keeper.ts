@@ -1,6 +1,6 @@
 // Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { IpAddress } from '../../protocol/address.ts';
+import { type IpAddress, parseAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
@@ -70,8 +70,30 @@ export class GrantKeeper {
     return this.#missed;
   }
 
+  get size(): number {
+    return this.#book.size;
+  }
+
   all(): readonly Grant[] {
     return this.#book.all();
+  }
+
+  /** In no order; may be walked in slices of time. */
+  each(): Iterable<Grant> {
+    return this.#book.each();
+  }
+
+  /** What one of these names: a grant's id, a client's name, an address. */
+  named(who: string): readonly Grant[] {
+    const address = parseAddress(who);
+    const byId = this.#book.get(who);
+    const found = [...(byId === undefined ? [] : [byId]), ...this.#book.of(who), ...(address.ok ? this.#book.at(address.value) : [])];
+    return [...new Set(found)];
+  }
+
+  /** Those that end with their one connection: only the kernel knows which of them were used. */
+  oneShots(): readonly Grant[] {
+    return this.#book.oneShots();
   }
 
   /** Live grants of one client, also those that an administrator opened for it. */
@@ -82,7 +104,7 @@ export class GrantKeeper {
 
   /** Those that end first at the top; may be walked in slices of time. */
   soonestFirst(): Iterable<Grant> {
-    return this.#book.soonestFirst();
+    return this.#book.soonestFirst(this.#options.clock.monotonic());
   }
 
   countOf(client: string): number {
