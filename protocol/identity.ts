@@ -56,7 +56,6 @@ export function keyId(publicKey: PublicKey): string {
 // Key objects cost as much to make as a signature costs to check, so each is made once for each key that is in use.
 const signingKeys = new WeakMap<SecretKey, KeyObject>();
 const agreementKeys = new WeakMap<SecretKey, KeyObject>();
-const verifyingKeys = new WeakMap<PublicKey, KeyObject>();
 
 export function signingKey(secret: SecretKey): KeyObject {
   return remembered(signingKeys, secret, () => privateKey('Ed25519', secret.seed, secret.publicKey));
@@ -70,8 +69,18 @@ export function agreementKey(secret: SecretKey): KeyObject {
   });
 }
 
+// A server may have ten thousand clients, and each key object weighs three kilobytes: only the last ones are kept.
+const verifyingKeys = new Map<PublicKey, KeyObject>();
+const MOST_VERIFYING_KEYS = 256;
+
 export function verifyingKey(publicKey: PublicKey): KeyObject {
-  return remembered(verifyingKeys, publicKey, () => publicKeyObject('Ed25519', publicKey));
+  const known = verifyingKeys.get(publicKey);
+  if (known !== undefined) return known;
+  const made = publicKeyObject('Ed25519', publicKey);
+  const [oldest] = verifyingKeys.keys();
+  if (oldest !== undefined && verifyingKeys.size === MOST_VERIFYING_KEYS) verifyingKeys.delete(oldest);
+  verifyingKeys.set(publicKey, made);
+  return made;
 }
 
 function remembered<K extends object>(memory: WeakMap<K, KeyObject>, key: K, make: () => KeyObject): KeyObject {

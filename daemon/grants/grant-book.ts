@@ -137,8 +137,22 @@ export class GrantBook {
       if (twin === undefined) {
         this.#lastNumber += 1;
         const { label, ports, kind, sourcePort, hooks } = service;
+        const { client, key } = owner;
         const id = `g${this.#lastNumber}`;
-        return { id, ...owner, address: request.address, label, ports, kind, sourcePort, sentAtMs, grantedAtMs: wall, deadlineMs, hooks };
+        return {
+          id,
+          client,
+          key,
+          address: request.address,
+          label,
+          ports,
+          kind,
+          sourcePort,
+          sentAtMs,
+          grantedAtMs: wall,
+          deadlineMs,
+          hooks,
+        };
       }
       return {
         ...twin,
