@@ -69,7 +69,7 @@ export function agreementKey(secret: SecretKey): KeyObject {
   });
 }
 
-// A server may have ten thousand clients, and each key object weighs three kilobytes: only the last ones are kept.
+// A server may have ten thousand clients, and each key object weighs two kilobytes: only the last ones are kept.
 const verifyingKeys = new Map<PublicKey, KeyObject>();
 const MOST_VERIFYING_KEYS = 256;
 

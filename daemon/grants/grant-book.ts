@@ -6,6 +6,7 @@ import { type MonotonicMs, monotonicMs } from '../clock.ts';
 import { admitsOnce, type GrantKind, type Opening, openingKey, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall/firewall.ts';
 import type { Hooks } from '../hooks/hook.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
+import { doorKey, heldOpenings, openingsOf, unique } from './openings.ts';
 
 /** One service, open for one client at one address. */
 export type Grant = {
@@ -39,26 +40,6 @@ export type EndPlan = {
   /** Shut too, but somebody holds the same address and port by another kind of grant: a cut would end and bar that one's connections (P30b). */
   readonly shutOnly: readonly Opening[];
 };
-
-/** The kinds of opening that a grant consists of. The one connection of `once-ending` needs another one to go on. */
-function kindsOf(kind: GrantKind): readonly Opening['kind'][] {
-  return kind === 'once-ending' ? [kind, 'lasting'] : [kind];
-}
-
-/** The openings of a grant, ranges expanded to ports. */
-export function openingsOf({
-  ports,
-  kind,
-  address,
-  sourcePort,
-}: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'>): readonly Opening[] {
-  const kinds = kindsOf(kind);
-  return ports.flatMap(({ protocol, first, last }) =>
-    Array.from({ length: last - first + 1 }, (_, at) => first + at).flatMap((port) =>
-      kinds.map((each) => ({ kind: each, address, protocol, port, sourcePort })),
-    ),
-  );
-}
 
 /** The `key` of grants that an administrator opened. No key's id: no client's close and no reload of the rules ends them. */
 export const BY_HAND = 'administrator';
@@ -161,7 +142,7 @@ export class GrantBook {
       };
     });
     const changed = new Map(grants.map((grant) => [grant.id, grant]));
-    return { grants, open: this.#timed(grants.flatMap(openingsOf), changed, new Set(), now) };
+    return { grants, open: this.#held(grants.flatMap(openingsOf), changed, new Set(), now) };
   }
 
   /** What ending these grants would change: an opening that somebody else owns too stands for them (P30b), the rest is shut. */
@@ -169,7 +150,7 @@ export class GrantBook {
     const gone = new Set(ending.map((grant) => grant.id));
     const openings = unique(ending.flatMap(openingsOf));
     // What is left for another owner may be too short to be set anew: shut, or it would stand for the time of the one that ends.
-    const open = this.#timed(openings, new Map(), gone, now).filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS);
+    const open = this.#held(openings, new Map(), gone, now).filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS);
     const kept = new Set(open.map(({ opening }) => openingKey(opening)));
     const shut = openings.filter((opening) => !kept.has(openingKey(opening)));
     const held = new Set(
@@ -229,7 +210,7 @@ export class GrantBook {
   *standing(now: MonotonicMs, spent: (opening: Opening) => boolean): Generator<readonly TimedOpening[], void> {
     for (const ids of this.#byAddress.values()) {
       const openings = this.#pick(ids).flatMap(openingsOf);
-      yield this.#timed(openings, new Map(), new Set(), now).filter(({ opening }) => !admitsOnce(opening.kind) || !spent(opening));
+      yield this.#held(openings, new Map(), new Set(), now).filter(({ opening }) => !admitsOnce(opening.kind) || !spent(opening));
     }
   }
 
@@ -259,53 +240,18 @@ export class GrantBook {
     );
   }
 
-  /** Each opening once, with the time until the last deadline among its owners; without live owners it is left out. */
-  #timed(
+  /** Of these openings, what stands when `changed` is put and `gone` is removed. */
+  #held(
     openings: readonly Opening[],
     changed: ReadonlyMap<string, Grant>,
     gone: ReadonlySet<string>,
     now: MonotonicMs,
   ): readonly TimedOpening[] {
-    // By numbers, not by the text of each opening: a thousand people behind one address may each hold a range of a hundred ports.
-    const doors = new Map<string, Map<number, { readonly opening: Opening; deadline: number }>>();
-    for (const opening of openings) {
-      const key = wayKey(opening.address, opening.protocol, opening);
-      const ports = doors.get(key) ?? new Map<number, { readonly opening: Opening; deadline: number }>();
-      doors.set(key, ports);
-      if (!ports.has(opening.port)) ports.set(opening.port, { opening, deadline: 0 });
-    }
     const addresses = new Map(openings.map((opening) => [opening.address.text, opening.address]));
-    for (const address of addresses.values()) {
-      for (const grant of this.at(address)) if (!changed.has(grant.id) && !gone.has(grant.id)) prolong(doors, grant);
-    }
-    for (const grant of changed.values()) if (!gone.has(grant.id)) prolong(doors, grant);
-    return [...doors.values()].flatMap((ports) =>
-      [...ports.values()]
-        .filter(({ deadline }) => deadline > now)
-        .map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now })),
-    );
+    const others = [...addresses.values()].flatMap((address) => this.at(address)).filter(({ id }) => !changed.has(id));
+    const holders = [...others, ...changed.values()].filter(({ id }) => !gone.has(id));
+    return heldOpenings(openings, holders, now);
   }
-}
-
-type Doors = ReadonlyMap<string, ReadonlyMap<number, { deadline: number }>>;
-
-/** Each door that the grant holds open stands at least until its deadline. */
-function prolong(doors: Doors, grant: Grant): void {
-  for (const kind of kindsOf(grant.kind)) {
-    for (const { protocol, first, last } of grant.ports) {
-      const ports = doors.get(wayKey(grant.address, protocol, { kind, sourcePort: grant.sourcePort }));
-      if (ports === undefined) continue;
-      for (let port = first; port <= last; port += 1) {
-        const door = ports.get(port);
-        if (door !== undefined) door.deadline = Math.max(door.deadline, grant.deadlineMs);
-      }
-    }
-  }
-}
-
-/** All of an opening but its port. */
-function wayKey(address: IpAddress, protocol: Opening['protocol'], { kind, sourcePort }: Pick<Opening, 'kind' | 'sourcePort'>): string {
-  return `${address.text} ${protocol} ${kind} ${sourcePort}`;
 }
 
 function secondOf(grant: Grant): number {
@@ -324,15 +270,6 @@ function left<K>(index: Map<K, Set<string>>, key: K, id: string): void {
   if (ids?.size === 0) index.delete(key);
 }
 
-/** What connections go through, whatever kind of grant let them: a cut knows no more of them. */
-function doorKey({ address, protocol, port }: Opening): string {
-  return `${address.text} ${protocol} ${port}`;
-}
-
 function samePorts(one: readonly PortRange[], other: readonly PortRange[]): boolean {
   return one.map(formatPortRange).join(' ') === other.map(formatPortRange).join(' ');
-}
-
-function unique(openings: readonly Opening[]): readonly Opening[] {
-  return [...new Map(openings.map((opening) => [openingKey(opening), opening])).values()];
 }

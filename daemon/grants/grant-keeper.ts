@@ -9,8 +9,9 @@ import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { CloseMarks } from './close-marks.ts';
-import { type Grant, type GrantBook, openingsOf } from './grant-book.ts';
+import type { Grant, GrantBook } from './grant-book.ts';
 import { GrantJournal } from './grant-journal.ts';
+import { openingsOf } from './openings.ts';
 import { type Restored, standingOf } from './restore.ts';
 import { Shutting } from './shutting.ts';
 

@@ -2,7 +2,7 @@
 // namespace of its own; asserts nothing. Prints a table in Markdown with machine, versions and command.
 import { fileURLToPath } from 'node:url';
 import { askDaemon } from '../../daemon/control/ask.ts';
-import { StatusReport } from '../../daemon/control/messages.ts';
+import { WatchReport } from '../../daemon/control/messages.ts';
 import { parsePublicLine } from '../../protocol/openssh.ts';
 import { Installation } from '../lab/installation.ts';
 import { createLab } from '../lab/lab.ts';
@@ -42,7 +42,7 @@ function row(what: string, value: string, report?: StallReport): void {
           .map((ms) => ms.toFixed(0))
           .join(
             ' ',
-          )} ms (collector ${report.longestCollectionMs.toFixed(0)}), ${report.rssMiB.toFixed(0)} MiB (heap ${report.heapMiB.toFixed(0)}, buffers ${report.buffersMiB.toFixed(0)})`;
+          )} ms (worked ${report.workedMs.toFixed(0)}, collector ${report.longestCollectionMs.toFixed(0)}), ${report.rssMiB.toFixed(0)} MiB (heap ${report.heapMiB.toFixed(0)}, buffers ${report.buffersMiB.toFixed(0)})`;
   process.stderr.write(`${what}: ${value}${stalls}\n`);
 }
 
@@ -105,7 +105,8 @@ try {
     const tookMs = performance.now() - from;
     row(what, `${seconds(tookMs)}${typeof note === 'string' ? `, ${note}` : ''}`, await report());
   };
-  const status = () => askDaemon(`${here.folder}/run/control.sock`, { command: 'status' }, StatusReport);
+  // No list of grants: what that costs has a row of its own.
+  const look = () => askDaemon(`${here.folder}/run/control.sock`, { command: 'watch', grants: 0 }, WatchReport);
   const control = async (args: readonly string[]) => void (await here.posternd(args, { timeoutMs: 120_000 }));
 
   writeCrowd(rules, 1, 1);
@@ -138,14 +139,14 @@ try {
   await knockTimes(`${PEOPLE} clients`, [0, PEOPLE - 1], report);
 
   const crowd = async (what: string, endAtMs: number): Promise<void> => {
-    const granted = (await status()).knocks.granted;
+    const granted = (await look()).knocks.granted;
     await phase(`${PEOPLE} knocks for ${SERVICES_BY_DEFAULT} grants each${what}`, report, async () => {
       await sender('everybody', { first: 0, count: PEOPLE, perSecond: 1000, endAtMs });
       const all = async () => {
-        const { grants, knocks } = await status();
-        return knocks.granted - granted === PEOPLE ? grants.length : undefined;
+        const { grants_total: live, knocks } = await look();
+        return knocks.granted - granted === PEOPLE ? live : undefined;
       };
-      const live = await waitFor(all, { deadlineMs: 60_000, intervalMs: 1000 }).catch(async () => (await status()).grants.length);
+      const live = await waitFor(all, { deadlineMs: 60_000, intervalMs: 1000 }).catch(async () => (await look()).grants_total);
       return `${live} live grants`;
     });
   };
@@ -154,7 +155,7 @@ try {
   await new Promise((resolve) => setTimeout(resolve, endAtMs - Date.now() - 2_000));
   await phase('all of them end within a second', report, async () => {
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, endAtMs - Date.now()) + 3_000));
-    await waitFor(async () => (await status()).grants.length === 0, { deadlineMs: 60_000, intervalMs: 1000 });
+    await waitFor(async () => (await look()).grants_total === 0, { deadlineMs: 60_000, intervalMs: 1000 });
     return 'the time is the wait';
   });
   await crowd('', Date.now() + LATE_SECONDS * 1000);
@@ -179,18 +180,18 @@ await runPart(async () => ({
   title: 'Ten thousand clients, a hundred thousand live grants',
   command: `npm run bench -- size${PEOPLE === 10_000 && !IS_COMPILED ? '' : ` ${PEOPLE}`}${IS_COMPILED ? ' jit' : ''}`,
   about: [
-    `The daemon ran ${IS_COMPILED ? "with V8's compiler" : `as systemd/posternd.service starts it (\`${unitEnvironment()['NODE_OPTIONS']}\`)`}. A stall is time in which its event loop could do nothing else.`,
+    `The daemon ran ${IS_COMPILED ? "with V8's compiler" : `as systemd/posternd.service starts it (\`${unitEnvironment()['NODE_OPTIONS']}\`)`}. A stall is time in which its event loop could do nothing else, without the time for which others had the processor; the work in it is what the daemon did itself, in processor time.`,
     'The goals: memory under 70 MB with one client and 150 MB with 10,000 after the start, a knock as fast for the last client as for the first, no stall over 50 ms.',
   ],
   tables: [
     {
       title: '',
-      head: ['what', 'figure', 'longest stall of the event loop', 'memory (RSS) now / at most', 'processor'],
+      head: ['what', 'figure', 'longest stall of the event loop', 'longest work in one', 'memory (RSS) now / at most', 'processor'],
       rows: rows.map(({ what, value, report }) =>
         report === undefined
-          ? [what, value, '', '', '']
+          ? [what, value, '', '', '', '']
           : [
-              ...[what, value, `${(report.stallsMs[0] ?? 0).toFixed(0)} ms`],
+              ...[what, value, `${(report.stallsMs[0] ?? 0).toFixed(0)} ms`, `${report.workedMs.toFixed(0)} ms`],
               ...[`${report.rssMiB.toFixed(0)} / ${report.peakMiB.toFixed(0)} MiB`, seconds(report.cpuMs)],
             ],
       ),

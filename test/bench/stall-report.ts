@@ -2,6 +2,8 @@
 export type StallReport = {
   /** The longest spans for which the event loop could not turn, longest first. */
   readonly stallsMs: readonly number[];
+  /** The longest that the daemon itself worked without a turn: processor time, so that what else the machine did is not in it. */
+  readonly workedMs: number;
   /** The longest pause of V8's collector: it may be one of them, or part of one. */
   readonly longestCollectionMs: number;
   readonly rssMiB: number;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { Firewall, TimedOpening } from '../../daemon/firewall/firewall.ts';
 import { openNftables } from '../../daemon/firewall/nftables/nftables.ts';
-import { openingsOf } from '../../daemon/grants/grant-book.ts';
+import { openingsOf } from '../../daemon/grants/openings.ts';
 import {
   address,
   CLIENT,

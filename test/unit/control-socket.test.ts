@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { CommandError } from '../../daemon/command-error.ts';
 import { askDaemon, NotRunning } from '../../daemon/control/ask.ts';
 import { GrantsReport } from '../../daemon/control/messages.ts';
-import { piecesOf } from '../../daemon/control/pieces.ts';
+import { LEFT_OUT, piecesOf } from '../../daemon/control/pieces.ts';
 import { type Answer, type ControlServer, serveControl } from '../../daemon/control/server.ts';
 import { waitFor } from '../lab/wait.ts';
 
@@ -174,6 +174,20 @@ test('the answer is what JSON.stringify would give', () => {
   ];
   for (const value of values) assert.equal([...piecesOf(value)].join(''), JSON.stringify(value));
   assert.equal([...piecesOf({ walked: new Set([1, 2]) })].join(''), '{"walked":[1,2]}');
+});
+
+test('what is left out of a listing stands nowhere, and is a reason to pause all the same', () => {
+  const walk = [LEFT_OUT, 1, LEFT_OUT, 2, LEFT_OUT];
+  assert.equal([...piecesOf({ walk })].join(''), '{"walk":[1,2]}');
+  assert.equal([...piecesOf([LEFT_OUT])].join(''), '[]');
+  let looked = 0;
+  function* over(): Generator<unknown, void> {
+    for (; looked < 10_000; looked += 1) yield LEFT_OUT;
+    yield 'the only one';
+  }
+  const pieces = piecesOf(over());
+  pieces.next();
+  assert.ok(looked < 100, `${looked} were looked at in one go`);
 });
 
 test('while an order takes its time, whoever waits hears that the daemon is alive', async (context) => {

@@ -119,6 +119,11 @@ test('what is over is found by its second, also when each is removed as it is me
     [...book.soonestFirst()].map(({ deadlineMs }) => deadlineMs),
     [1000, 2000, 3000, 900_000],
   );
+  // A second that has begun may hold some that live.
+  assert.deepEqual(
+    [...book.soonestFirst(monotonicMs(2999))].map(({ deadlineMs }) => deadlineMs),
+    [2000, 3000, 900_000],
+  );
   assert.equal([...book.expired(monotonicMs(999))].length, 0);
   assert.equal([...book.expired(monotonicMs(3000))].length, 3);
   const [first, second] = grants;

@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CommandError } from '../../daemon/command-error.ts';
 import { FirewallError, openingKey } from '../../daemon/firewall/firewall.ts';
-import { openingsOf } from '../../daemon/grants/grant-book.ts';
+import { openingsOf } from '../../daemon/grants/openings.ts';
 import type { Postern } from '../../daemon/postern.ts';
 import { type PortRange, parsePortRange } from '../../protocol/ports.ts';
 import { ALICE, BOB, CLOSE, HostUnderTest, rulesText } from '../fakes/daemon-host.ts';

@@ -6,7 +6,15 @@ import ed2curve from 'ed2curve';
 import fc from 'fast-check';
 import nacl from 'tweetnacl';
 import { toX25519 } from '../../protocol/curve.ts';
-import { checkPublicKey, keyId, type PublicKey, samePublicKey, secretFromPair, secretFromSeed } from '../../protocol/identity.ts';
+import {
+  checkPublicKey,
+  keyId,
+  type PublicKey,
+  samePublicKey,
+  secretFromPair,
+  secretFromSeed,
+  verifyingKey,
+} from '../../protocol/identity.ts';
 import { pairAsClient, pairAsServer } from '../../protocol/pairing.ts';
 import { filled, sodium } from './protocol-sodium.ts';
 import { bytes, VECTORS } from './protocol-vector-file.ts';
@@ -168,4 +176,11 @@ describe('pairing', () => {
       assert.notDeepEqual(nacl.box.before(x25519, randomBytes(32)), new Uint8Array(32), small.name);
     }
   });
+});
+
+test('however many clients sign, each is verified by its own key', () => {
+  const keys = Array.from({ length: 300 }, (_, at) => secretFromSeed(new Uint8Array(32).fill(at & 255).fill(at >> 8, 0, 1)).publicKey);
+  for (let round = 0; round < 2; round += 1) {
+    for (const key of keys) assert.equal(verifyingKey(key).export({ format: 'jwk' }).x, Buffer.from(key).toString('base64url'));
+  }
 });
