@@ -75,7 +75,7 @@ export class LineReader {
     const { success, data } = Put.safeParse(line);
     if (!success || data.sentAtMs < 0 || data.grantedAtMs < 0) return undefined;
     const address = once(this.#addresses, data.address, addressOf);
-    const ports = once(this.#ports, data.ports.join(' '), () => portsOf(data.ports));
+    const ports = once(this.#ports, JSON.stringify(data.ports), () => portsOf(data.ports));
     if (address === undefined || ports === undefined) return undefined;
     const grant = {
       id: data.put,
