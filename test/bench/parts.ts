@@ -25,7 +25,7 @@ export const PARTS: readonly Part[] = [
     ...usual,
     key: 'flood',
     about: 'junk, forged packets and replays at several rates, with honest knocks in between, beside fwknopd',
-    minutes: 12,
+    minutes: 15,
   },
   { ...usual, key: 'sieve', about: 'what a junk packet costs the kernel, with the sieve and without', minutes: 5 },
   { ...usual, key: 'first-byte', about: 'what `knock proxy` adds to the first byte of a service', minutes: 3 },
