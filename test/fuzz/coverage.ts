@@ -24,7 +24,7 @@ export async function coverageOf(loaded: LoadedTarget, engine: Engine): Promise<
 }
 
 async function linesOf({ name }: LoadedTarget, inputs: readonly Uint8Array[]): Promise<(file: string) => Share> {
-  const { target, statements, instrumented } = await loadTarget(name, true);
+  const { target, statements, instrumented } = await loadTarget(name, { countStatements: true });
   for (const input of inputs) await target.run(input.slice());
   return (file) => {
     const lines = new Map<number, boolean>();

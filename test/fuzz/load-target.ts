@@ -10,6 +10,9 @@ import type { FuzzTarget } from './target.ts';
 const BUILT = join(PROJECT, 'dist', 'test', 'fuzz', 'built');
 const PRODUCT = /^(protocol|daemon|client|shell)\//;
 
+/** A module is loaded once for each name. */
+let loads = 0;
+
 export type LoadedTarget = {
   readonly name: string;
   readonly target: FuzzTarget;
@@ -19,11 +22,21 @@ export type LoadedTarget = {
   readonly statements: Uint8ClampedArray;
 };
 
-/** `countStatements`: for reports; it costs time. */
-export async function loadTarget(name: string, countStatements = false): Promise<LoadedTarget> {
+export type LoadOptions = {
+  /** For reports; it costs time. */
+  readonly countStatements?: boolean;
+  /** Plants a fault in a source, to see whether it is found. */
+  readonly edit?: (source: string, file: string) => string;
+};
+
+export async function loadTarget(
+  name: string,
+  { countStatements = false, edit = (source) => source }: LoadOptions = {},
+): Promise<LoadedTarget> {
   const instrumented = nothingInstrumented();
+  loads += 1;
   // Elsewhere than dist, so that what tsc made of a target is never taken for its source.
-  const file = join(BUILT, `${name}-${process.pid}-${countStatements ? 'lines' : 'edges'}.mjs`);
+  const file = join(BUILT, `${name}-${process.pid}-${loads}.mjs`);
   mkdirSync(BUILT, { recursive: true });
   await build({
     entryPoints: [join(PROJECT, 'test', 'fuzz', 'targets', `${name}.ts`)],
@@ -34,7 +47,7 @@ export async function loadTarget(name: string, countStatements = false): Promise
     format: 'esm',
     target: 'node20',
     banner: { js: `const ${EDGES_NAME} = globalThis.${EDGES_NAME}, ${STATEMENTS_NAME} = globalThis.${STATEMENTS_NAME};` },
-    plugins: [counting(instrumented, countStatements)],
+    plugins: [counting(instrumented, countStatements, edit)],
     logLevel: 'error',
   });
   // Room for a multiple of four bytes: the engine looks at four at once.
@@ -49,13 +62,13 @@ export async function loadTarget(name: string, countStatements = false): Promise
   }
 }
 
-function counting(instrumented: Instrumented, countStatements: boolean): Plugin {
+function counting(instrumented: Instrumented, countStatements: boolean, edit: NonNullable<LoadOptions['edit']>): Plugin {
   return {
     name: 'counting',
     setup: ({ onLoad }) =>
       onLoad({ filter: /\.ts$/ }, ({ path }) => {
         const file = relative(PROJECT, path);
-        const source = readFileSync(path, 'utf8');
+        const source = edit(readFileSync(path, 'utf8'), file);
         return { loader: 'ts', contents: PRODUCT.test(file) ? instrument(source, file, instrumented, countStatements) : source };
       }),
   };

@@ -33,6 +33,36 @@ describe('short fuzzing', () => {
   }
 });
 
+/** What the oracle of the packet path has to see: each was once, or might have been, a slip of the hand. */
+const FAULTS: readonly { readonly what: string; readonly file: string; readonly from: string; readonly to: string }[] = [
+  { what: 'an unknown flag is taken', file: 'protocol/body.ts', from: '(flags & ~KNOWN_FLAGS) !== 0', to: 'false' },
+  { what: 'padding may be anything', file: 'protocol/body.ts', from: '!isZero(bytes.subarray(requests.end))', to: 'false' },
+  { what: 'a range may run backwards', file: 'protocol/body.ts', from: 'if (last < first)', to: 'if (false)' },
+  { what: 'a close may have a lifetime', file: 'protocol/body.ts', from: 'once || lifetimeSeconds !== 0', to: 'once' },
+  { what: 'a source without the bound bit', file: 'protocol/body.ts', from: 'if (source === undefined)', to: 'if (false)' },
+  { what: 'sent at any time', file: 'protocol/packet.ts', from: 'if (sentIn !== window)', to: 'if (false)' },
+  { what: 'no signature is verified', file: 'protocol/packet.ts', from: 'if (!isProof(', to: 'if (false && !isProof(' },
+  { what: 'four bytes of a tag are enough', file: 'daemon/open/tag-page.ts', from: 'byte < TAG_BYTES', to: 'byte < 4' },
+  { what: 'an unwritable ledger opens all the same', file: 'daemon/open/open.ts', from: "outcome === 'unwritable'", to: 'false' },
+  { what: 'a window that is over is accepted', file: 'daemon/open/open.ts', from: 'window < accepted.first', to: 'false' },
+];
+
+describe('a planted fault in the packet path is found by the short run', () => {
+  for (const { what, file, from, to } of FAULTS) {
+    test(what, async () => {
+      const edit = (source: string, path: string) => {
+        if (path !== file) return source;
+        assert.ok(source.includes(from), `${file} has no ${from}`);
+        return source.replace(from, to);
+      };
+      const engine = new Engine(await loadTarget('packet', { edit }), SEED);
+      await engine.begin(readCorpus('packet'));
+      for (let runs = 0; runs < RUNS && engine.findings.length === 0; runs += 1) await engine.step();
+      assert.match(engine.findings[0]?.what ?? 'nothing', / instead of |marks after/);
+    });
+  }
+});
+
 /** A target made of one function `run` in TypeScript. */
 function plant(source: string, countStatements = false): LoadedTarget {
   const instrumented = nothingInstrumented();

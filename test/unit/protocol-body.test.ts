@@ -6,6 +6,7 @@ import { addressFromBytes, parseAddress } from '../../protocol/address.ts';
 import { bodyProblem, decodeBody, encodeBody, requestsProblem } from '../../protocol/body.ts';
 import { unixMs } from '../../protocol/brand.ts';
 import type { KnockBody, Request } from '../../protocol/knock.ts';
+import { referenceBody } from '../fuzz/reference-body.ts';
 
 const BODY: KnockBody = {
   action: { kind: 'open', lifetimeSeconds: 30, once: false },
@@ -39,6 +40,36 @@ describe('decodeBody', () => {
       { numRuns: 3000 },
     );
     assert.ok(accepted > 50, `${accepted} accepted`);
+  });
+
+  test('each byte with each value: accepted exactly when a second decoder, written from SPEC alone, accepts it, and as the same', () => {
+    const address = parseAddress('203.0.113.9');
+    assert.ok(address.ok);
+    const bound: KnockBody = { ...BODY, source: { kind: 'bound', address: address.value }, sourcePort: 7, requests: [SSH, service('vpn')] };
+    let accepted = 0;
+    for (const body of [
+      bound,
+      { ...BODY, action: { kind: 'close' as const } },
+      { ...bound, action: { kind: 'open' as const, lifetimeSeconds: 30, once: true } },
+    ]) {
+      const sound = Buffer.concat([encodeBody(body), Buffer.alloc(3)]);
+      for (let at = 0; at < sound.length; at += 1) {
+        for (let value = 0; value < 256; value += 1) {
+          const bytes = Uint8Array.from(sound);
+          bytes[at] = value;
+          const [decoded, reference] = [decodeBody(bytes), referenceBody(bytes)];
+          assert.equal(decoded.ok ? decoded.byteLength : undefined, reference?.byteLength, `byte ${at} set to ${value}`);
+          if (!decoded.ok || reference === undefined) continue;
+          accepted += 1;
+          const { action, sentAtMs, sourcePort } = decoded.body;
+          assert.deepEqual(
+            [sentAtMs, sourcePort, action.kind === 'close', decoded.body.requests.length],
+            [reference.sentAtMs, reference.sourcePort, reference.close, reference.requests.length],
+          );
+        }
+      }
+    }
+    assert.ok(accepted > 5000, `${accepted} accepted`);
   });
 
   test('never throws on any bytes', () => {

@@ -280,10 +280,10 @@ function generate(random: Random): Uint8Array {
   const address = random.oneIn(2) ? [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...random.bytes(4)] : [0x20, ...random.bytes(15)];
   const body = Uint8Array.from([
     1,
-    (bound ? 1 : 0) | (close ? 4 : random.oneIn(3) ? 2 : 0),
+    (bound ? 1 : 0) | (close ? 4 : 0) | (random.oneIn(close ? 8 : 3) ? 2 : 0),
     ...new Uint8Array(8),
-    ...(close ? new Uint8Array(4) : random.oneIn(2) ? random.bytes(4) : [0, 0, 0, 60]),
-    ...(bound ? address : new Uint8Array(16)),
+    ...(close && !random.oneIn(6) ? new Uint8Array(4) : random.oneIn(2) ? random.bytes(4) : [0, 0, 0, 60]),
+    ...(bound !== random.oneIn(12) ? address : new Uint8Array(16)),
     ...random.bytes(2),
     requests.length,
     ...requests.flat(),
