@@ -12,8 +12,8 @@ export function deepLine(text: string): number | undefined {
   for (const token of new Lexer().lex(text)) {
     if (token === '[' || token === '{') flow += 1;
     else if (token === ']' || token === '}') flow = Math.max(0, flow - 1);
-    else if (token === '-' || token === '?') inLine += 1;
-    else if (token.endsWith('\n')) inLine = 0;
+    else if (token === '-' || token === '?' || token === ':') inLine += 1;
+    else if (token === ',' || token.endsWith('\n')) inLine = 0;
     if (flow > MAX_DEPTH || inLine > MAX_DEPTH) return line;
     line += token.split('\n').length - 1;
   }

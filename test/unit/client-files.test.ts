@@ -259,7 +259,14 @@ test('P34: what others wrote is shown without control bytes, direction marks or 
 
 test('a profile that is nested too deep is refused, and neither overflows the stack nor takes the process with it', () => {
   const ladder = Array.from({ length: 3000 }, (_, at) => `${' '.repeat(at)}a:`).join('\n');
-  for (const text of ['['.repeat(50_000), '{a: '.repeat(20_000), '- '.repeat(20_000), '? '.repeat(20_000), `profiles:\n${ladder}`]) {
+  for (const text of [
+    '['.repeat(50_000),
+    '{a: '.repeat(20_000),
+    '- '.repeat(20_000),
+    '? '.repeat(20_000),
+    'a: '.repeat(5000),
+    `profiles:\n${ladder}`,
+  ]) {
     const { problems } = parseProfiles(text, 'c');
     assert.equal(problems.length, 1);
     assert.match(problems[0] ?? '', /^c:\d+:1: brackets or lists are nested too deep/);

@@ -136,6 +136,9 @@ describe('postern.yaml: each mistake is named with its place and its cure', () =
       '- '.repeat(50_000),
       `a:\n${'[\n'.repeat(50_000)}`,
       '? '.repeat(20_000),
+      'a: '.repeat(5000),
+      `a: [${'a: '.repeat(5000)}`,
+      `a: &x ${'b: '.repeat(5000)}`,
     ]) {
       assert.match(interpret(text).lines[0] ?? '', /nested too deep/);
     }
