@@ -30,8 +30,13 @@ function run(input: Uint8Array): string {
   const changed = Buffer.concat([sound.subarray(0, at), Buffer.from(change[3] ?? ''), sound.subarray(at + Number(change[2]))]);
   const after = looked(changed);
   if (changed.equals(sound)) return 'nothing changed';
+  // Without its last line end the log says the same.
+  if (changed.equals(sound.subarray(0, -1))) return 'no last line end';
   // Whole lines that are gone from the end are found by a head that somebody kept, and by nothing else.
-  if (sound.subarray(0, changed.length).equals(changed) && (changed.length === 0 || changed.at(-1) === 10)) {
+  if (
+    sound.subarray(0, changed.length).equals(changed) &&
+    (changed.length === 0 || changed.at(-1) === 10 || sound[changed.length] === 10)
+  ) {
     const kept = looked(changed, whole.head);
     hold(
       kept.findings.some(({ message }) => message.includes('cut off')),
@@ -39,8 +44,6 @@ function run(input: Uint8Array): string {
     );
     return 'cut';
   }
-  // Without its last line end the log says the same.
-  if (changed.equals(sound.subarray(0, -1))) return 'no last line end';
   const news = after.findings.length > whole.findings.length || (after.first?.n ?? 1) > 1;
   hold(
     news || after.findings.some(({ message }) => !whole.findings.some((known) => known.message === message)),
