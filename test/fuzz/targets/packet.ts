@@ -165,7 +165,9 @@ function signerOf(byte: number, { secret: own, server }: Enrolled): SecretKey {
 
 function afterSealing(packet: Uint8Array, twist: number, argument: number): Uint8Array {
   let out = packet;
-  if ((twist & TWIST.flip) !== 0) out = out.map((byte, at) => (at === argument % packet.length ? byte ^ (1 << (argument & 7)) : byte));
+  // A third of the flips are in tag and nonce.
+  const place = argument % 3 === 0 ? Math.floor(argument / 3) % 40 : argument % packet.length;
+  if ((twist & TWIST.flip) !== 0) out = out.map((byte, at) => (at === place ? byte ^ (1 << (argument & 7)) : byte));
   if ((twist & TWIST.cut) !== 0) out = out.subarray(0, Math.max(0, out.length - 1 - (argument % 64)));
   if ((twist & TWIST.extend) !== 0) out = new Uint8Array([...out, ...new Uint8Array(1 + (argument % 64))]);
   return out;
