@@ -6,13 +6,12 @@ import { hasNetRaw } from '../netlink/capabilities.ts';
 import { closeAllOnExec } from '../netlink/close-on-exec.ts';
 import { NativeMissingError } from '../netlink/libc.ts';
 import { filterOption, SO_ATTACH_FILTER, SOL_SOCKET } from '../netlink/socket-filter.ts';
-import { type Capture, CaptureError, type OnDatagram } from './capture.ts';
+import { type Capture, CaptureError, type Datagram, type OnDatagram } from './capture.ts';
 import { destinationPort, type ParsedDatagram, parseDatagram, parseSegment } from './datagram.ts';
 import { rarely } from './rarely.ts';
 import { kernelDrops } from './raw-drops.ts';
 import { encodeFilter, type RawFilter } from './raw-filter.ts';
 import { loadRawModule, type RawSocket } from './raw-module.ts';
-import { WaitingDatagrams } from './waiting.ts';
 
 // Fixed by the kernel's headers.
 const UDP = 17;
@@ -51,15 +50,15 @@ export async function startRaw(options: RawOptions): Promise<Capture> {
       return;
     }
     counters.seen += 1;
-    waiting.add(parsed.datagram);
+    hand(parsed.datagram);
   };
-  const waiting = new WaitingDatagrams((datagram) => {
+  const hand = (datagram: Datagram): void => {
     try {
       options.onDatagram(datagram);
     } catch (error) {
       report('a datagram could not be handled', error);
     }
-  });
+  };
 
   const sockets = openSockets(options, options.onTrouble);
   let lostBefore: number | undefined;
@@ -76,7 +75,6 @@ export async function startRaw(options: RawOptions): Promise<Capture> {
     stop: async () => {
       lostBefore ??= kernelDrops();
       for (const { socket } of sockets) if (held.delete(socket)) socket.close();
-      await waiting.empty();
     },
   };
 }
