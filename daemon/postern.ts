@@ -1,6 +1,5 @@
 // The daemon's parts tied together in the one direction of the flow; start, reload and stop in the order that keeps the door shut.
 import type { Logger } from 'pino';
-import { parseAddress } from '../protocol/address.ts';
 import type { Datagram } from './capture/capture.ts';
 import type { Clock } from './clock.ts';
 import { ClockWatch } from './clock-watch.ts';
@@ -9,7 +8,7 @@ import type { Config } from './config/config.ts';
 import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
 import type { EventObserver } from './events.ts';
-import { type Firewall, FirewallError, type GateLayout, type Sieve } from './firewall/firewall.ts';
+import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, type Sieve } from './firewall/firewall.ts';
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
 import { type OrderByHand, readByHand } from './grants/by-hand.ts';
@@ -160,11 +159,14 @@ export class Postern {
 
   /** Finds out which one-shots were used: the kernel takes them without a word. Asks only when there are any. */
   async noteSpent(): Promise<void> {
+    const candidates = this.grants.oneShots();
     // Without a gate nothing stands, and nothing was spent.
-    if (this.gate.state() === 'down') return;
-    await this.grants.oneShots.noteUsed().catch((error: unknown) => {
-      if (!(error instanceof FirewallError)) throw error;
+    if (candidates.length === 0 || this.gate.state() === 'down') return;
+    const standing = await this.#parts.firewall.standing(ONE_SHOT_KINDS).catch((error: unknown) => {
+      if (error instanceof FirewallError) return undefined;
+      throw error;
     });
+    if (standing !== undefined) this.grants.noteSpent(candidates, standing);
   }
 
   /** Reads everything again. What is wrong changes nothing: the running rules stay, and the error names every problem. */
@@ -186,7 +188,6 @@ export class Postern {
     const context = { config, clients: book.clients, grantsOf: (client: string) => this.grants.of(client), now };
     const { owner, authorized, notes } = readByHand(order, context);
     if (this.gate.state() === 'down') throw new CommandError(1, 'the gate is down, so everything is open: "posternd gate up" closes it');
-    await this.grants.oneShots.before(authorized);
     let granted = await this.grants.grant(owner, authorized, now);
     if (!granted.pass) {
       // As for a knock: the table may just have been flushed by somebody.
@@ -211,9 +212,7 @@ export class Postern {
 
   /** Ends what one of these names: a grant's id, a client's name, an address. */
   async revoke(who: string, keepSessions: boolean): Promise<readonly Grant[]> {
-    const parsed = parseAddress(who);
-    const address = parsed.ok ? parsed.value.text : undefined;
-    const matches = this.grants.all().filter((grant) => grant.id === who || grant.client === who || grant.address.text === address);
+    const matches = this.grants.named(who);
     if (matches.length === 0) {
       throw new CommandError(1, `no live grant has ${JSON.stringify(who)} as its id, client or address: "posternd grants" lists them`);
     }
@@ -275,7 +274,7 @@ export class Postern {
   /** P39: a client that is gone, disabled, expired or lost the key takes its own grants along, and nobody else's. Gives back what stands on. */
   async #endOrphans(): Promise<readonly string[]> {
     const { clock, log } = this.#parts;
-    const { orphans, notes, nextExpiryMs } = await footingOf(this.grants.all(), this.#setup.book, clock.wall());
+    const { orphans, notes, nextExpiryMs } = await footingOf(this.grants.each(), this.#setup.book, clock.wall());
     this.#nextExpiryMs = nextExpiryMs;
     try {
       await this.grants.revoke(orphans, true, 'the rules do not give this client and key anything any more');

@@ -2,6 +2,7 @@
 import { formatPortRange } from '../protocol/ports.ts';
 import type { MonotonicMs } from './clock.ts';
 import type { GrantLine } from './control/messages.ts';
+import { LEFT_OUT } from './control/pieces.ts';
 import { type Grant, isByHand } from './grants/grant-book.ts';
 
 export function grantLine(grant: Grant, now: MonotonicMs): GrantLine {
@@ -19,7 +20,7 @@ export function grantLine(grant: Grant, now: MonotonicMs): GrantLine {
   };
 }
 
-/** Those of them that live, in the same order. Walked as it is read: a listing in slices. */
-export function* grantLines(grants: Iterable<Grant>, now: MonotonicMs): Generator<GrantLine, void> {
-  for (const grant of grants) if (grant.deadlineMs > now) yield grantLine(grant, now);
+/** Those of them that live, in the same order. Walked as it is read: a listing in slices, also past a hundred thousand that are over. */
+export function* grantLines(grants: Iterable<Grant>, now: MonotonicMs): Generator<GrantLine | typeof LEFT_OUT, void> {
+  for (const grant of grants) yield grant.deadlineMs > now ? grantLine(grant, now) : LEFT_OUT;
 }

@@ -6,12 +6,13 @@ import { hasNetRaw } from '../netlink/capabilities.ts';
 import { closeAllOnExec } from '../netlink/close-on-exec.ts';
 import { NativeMissingError } from '../netlink/libc.ts';
 import { filterOption, SO_ATTACH_FILTER, SOL_SOCKET } from '../netlink/socket-filter.ts';
-import { type Capture, CaptureError, type Datagram, type OnDatagram } from './capture.ts';
+import { type Capture, CaptureError, type OnDatagram } from './capture.ts';
 import { destinationPort, type ParsedDatagram, parseDatagram, parseSegment } from './datagram.ts';
 import { rarely } from './rarely.ts';
 import { kernelDrops } from './raw-drops.ts';
 import { encodeFilter, type RawFilter } from './raw-filter.ts';
 import { loadRawModule, type RawSocket } from './raw-module.ts';
+import { WaitingDatagrams } from './waiting.ts';
 
 // Fixed by the kernel's headers.
 const UDP = 17;
@@ -50,15 +51,15 @@ export async function startRaw(options: RawOptions): Promise<Capture> {
       return;
     }
     counters.seen += 1;
-    hand(parsed.datagram);
+    waiting.add(parsed.datagram);
   };
-  const hand = (datagram: Datagram): void => {
+  const waiting = new WaitingDatagrams((datagram) => {
     try {
       options.onDatagram(datagram);
     } catch (error) {
       report('a datagram could not be handled', error);
     }
-  };
+  });
 
   const sockets = openSockets(options, options.onTrouble);
   let lostBefore: number | undefined;
@@ -75,6 +76,7 @@ export async function startRaw(options: RawOptions): Promise<Capture> {
     stop: async () => {
       lostBefore ??= kernelDrops();
       for (const { socket } of sockets) if (held.delete(socket)) socket.close();
+      await waiting.empty();
     },
   };
 }

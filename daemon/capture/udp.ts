@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { parseAddress } from '../../protocol/address.ts';
 import { type Capture, CaptureError, type OnDatagram } from './capture.ts';
 import { rarely } from './rarely.ts';
+import { WaitingDatagrams } from './waiting.ts';
 
 // Tunable. The kernel takes as much of it as net.core.rmem_max allows.
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -21,6 +22,13 @@ export type UdpOptions = {
 export async function startUdp(options: UdpOptions): Promise<Capture> {
   const counters = { seen: 0, foreign: 0, malformed: 0 };
   const report = rarely(options.onTrouble);
+  const waiting = new WaitingDatagrams((datagram) => {
+    try {
+      options.onDatagram(datagram);
+    } catch (error) {
+      report('a datagram could not be handled', error);
+    }
+  });
 
   const onMessage = (bytes: Buffer, from: RemoteInfo): void => {
     // A link-local source comes with its scope (fe80::1%eth0), which is no part of an address.
@@ -30,16 +38,13 @@ export async function startUdp(options: UdpOptions): Promise<Capture> {
       return;
     }
     counters.seen += 1;
-    try {
-      options.onDatagram({ payload: new Uint8Array(bytes), source: source.value, sourcePort: from.port });
-    } catch (error) {
-      report('a datagram could not be handled', error);
-    }
+    waiting.add({ payload: new Uint8Array(bytes), source: source.value, sourcePort: from.port });
   };
 
   const sockets: Socket[] = [];
   const stopAll = async (): Promise<void> => {
     await Promise.all(sockets.splice(0).map(close));
+    await waiting.empty();
   };
   for (const family of ['udp4', 'udp6'] as const) {
     const socket = createSocket({ type: family, reuseAddr: false, ipv6Only: family === 'udp6', recvBufferSize: RECEIVE_BUFFER_BYTES });

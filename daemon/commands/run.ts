@@ -67,7 +67,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
   const { config } = setup;
   // From here on a signal ends the daemon in order, also one that comes while it starts.
   const stopAsked = stopSignal();
-  selfTest(systemClock.wall());
+  await selfTest(systemClock.wall());
   const log = openLog({ level: config.log.level });
   const undo: (() => Promise<void> | void)[] = [() => notify.close(), () => clearInterval(starting)];
   const trouble = (text: string) => log.warn(text);
@@ -120,7 +120,8 @@ export async function runCommand(options: RunOptions): Promise<void> {
       note,
       log,
     });
-    hooks.adopt([...postern.grants.all(), ...postern.grants.missed()]);
+    hooks.adopt(postern.grants.each());
+    hooks.adopt(postern.grants.missed());
     const serverKeys = setup.secrets.map(({ publicKey }) => formatPublicLine(publicKey, ''));
     note({ kind: 'start', version: VERSION, pid: process.pid, bootId, serverKeys, clients: postern.clientCount() });
     setup = undefined;

@@ -159,8 +159,8 @@ function deepSpot(text: string): number | undefined {
   for (const token of new Lexer().lex(text)) {
     if (token === '[' || token === '{') flow += 1;
     else if (token === ']' || token === '}') flow = Math.max(0, flow - 1);
-    else if (token === '-' || token === '?') inLine += 1;
-    else if (token.endsWith('\n')) inLine = 0;
+    else if (token === '-' || token === '?' || token === ':') inLine += 1;
+    else if (token === ',' || token.endsWith('\n')) inLine = 0;
     if (flow > MAX_DEPTH || inLine > MAX_DEPTH) return Math.min(offset, text.length);
     // The lexer marks documents, scalars and byte order marks with single control characters that are not in the text.
     if (token !== '\u0002' && token !== '\u0018' && token !== '\u001f') offset += token.length;

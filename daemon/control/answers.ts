@@ -9,6 +9,7 @@ import type { EventObserver } from '../events.ts';
 import { asCommandError } from '../firewall/as-command-error.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { pacing } from '../pacing.ts';
 import type { Postern } from '../postern.ts';
 import type { Recent } from '../recent.ts';
 import { grantLine, grantLines } from '../reports.ts';
@@ -16,6 +17,7 @@ import type { Trial } from '../trial.ts';
 import { VERSION } from '../version.ts';
 import type { GrantLine, Request, StatusReport } from './messages.ts';
 import { orderOf } from './order.ts';
+import { LEFT_OUT } from './pieces.ts';
 import type { Answer } from './server.ts';
 
 export type Answering = {
@@ -81,7 +83,7 @@ async function answer(parts: Answering, request: Request): Promise<unknown> {
 }
 
 /** Those that end first at the top. */
-async function liveGrants({ postern, clock }: Answering): Promise<Iterable<GrantLine>> {
+async function liveGrants({ postern, clock }: Answering): Promise<Iterable<GrantLine | typeof LEFT_OUT>> {
   await postern.noteSpent();
   return grantLines(postern.grants.soonestFirst(), clock.monotonic());
 }
@@ -93,7 +95,9 @@ async function gateState({ postern, firewall }: Answering): Promise<StatusReport
   return (await firewall.intact().catch(() => false)) ? 'up' : 'changed';
 }
 
-async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & { readonly grants: Iterable<GrantLine> }> {
+async function status(
+  parts: Answering,
+): Promise<Omit<StatusReport, 'grants'> & { readonly grants: Iterable<GrantLine | typeof LEFT_OUT> }> {
   const { postern, firewall, ledger, capture, counters, clock } = parts;
   const grants = await liveGrants(parts);
   const health = ledger.health();
@@ -123,11 +127,13 @@ async function status(parts: Answering): Promise<Omit<StatusReport, 'grants'> & 
 async function watched(parts: Answering, most: number): Promise<object> {
   const { grants, ...rest } = await status(parts);
   const shown: GrantLine[] = [];
+  const pace = pacing();
   for (const grant of grants) {
     if (shown.length === most) break;
-    shown.push(grant);
+    if (grant !== LEFT_OUT) shown.push(grant);
+    await pace();
   }
-  return { ...rest, grants: shown, grants_total: parts.postern.grants.all().length, recent: parts.recent.lines() };
+  return { ...rest, grants: shown, grants_total: parts.postern.grants.size, recent: parts.recent.lines() };
 }
 
 function auditReport(audit: AuditLog | undefined): StatusReport['audit'] {

@@ -6,6 +6,7 @@ import { type MonotonicMs, monotonicMs } from '../clock.ts';
 import { admitsOnce, type GrantKind, type Opening, openingKey, SHORTEST_OPENING_MS, type TimedOpening } from '../firewall/firewall.ts';
 import type { Hooks } from '../hooks/hook.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
+import { doorKey, heldOpenings, openingsOf, unique } from './openings.ts';
 
 /** One service, open for one client at one address. */
 export type Grant = {
@@ -25,8 +26,6 @@ export type Grant = {
   /** CLOCK_MONOTONIC, like the kernel's own timeouts: a step of the wall clock moves nothing. */
   readonly deadlineMs: MonotonicMs;
   readonly hooks: Hooks;
-  /** A one-shot that was used: it admits nobody any more, and lives for the connection that ends with it. */
-  readonly spent?: true | undefined;
 };
 
 /** What granting means for the firewall. */
@@ -41,28 +40,6 @@ export type EndPlan = {
   /** Shut too, but somebody holds the same address and port by another kind of grant: a cut would end and bar that one's connections (P30b). */
   readonly shutOnly: readonly Opening[];
 };
-
-/** The kinds of opening that a grant consists of. The one connection of `once-ending` needs another one to go on. */
-function kindsOf({ kind, spent }: Pick<Grant, 'kind' | 'spent'>): readonly Opening['kind'][] {
-  if (kind !== 'once-ending') return spent === true ? [] : [kind];
-  return spent === true ? ['lasting'] : [kind, 'lasting'];
-}
-
-/** The openings of a grant, ranges expanded to ports. */
-export function openingsOf({
-  ports,
-  kind,
-  address,
-  sourcePort,
-  spent,
-}: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort' | 'spent'>): readonly Opening[] {
-  const kinds = kindsOf({ kind, spent });
-  return ports.flatMap(({ protocol, first, last }) =>
-    Array.from({ length: last - first + 1 }, (_, at) => first + at).flatMap((port) =>
-      kinds.map((each) => ({ kind: each, address, protocol, port, sourcePort })),
-    ),
-  );
-}
 
 /** The `key` of grants that an administrator opened. No key's id: no client's close and no reload of the rules ends them. */
 export const BY_HAND = 'administrator';
@@ -80,6 +57,7 @@ export class GrantBook {
   readonly #byClient = new Map<string, Set<string>>();
   /** By the second in which they end, so that a sweep looks at those alone. */
   readonly #bySecond = new Map<number, Set<string>>();
+  readonly #oneShots = new Set<string>();
   #lastNumber = 0;
 
   get size(): number {
@@ -95,10 +73,17 @@ export class GrantBook {
     return this.#grants.values();
   }
 
-  /** Those that end first at the top, to the second. May be walked in slices, like `each`. */
-  *soonestFirst(): Generator<Grant, void> {
+  /** Those that end first at the top, to the second. May be walked in slices, like `each`. Seconds that are past are left out as a whole. */
+  *soonestFirst(now = monotonicMs(0)): Generator<Grant, void> {
     // Numbers of their own kind are sorted without a call for each pair, which would be a stall with a hundred thousand.
-    for (const second of Float64Array.from(this.#bySecond.keys()).sort()) yield* this.#lazily(this.#bySecond.get(second));
+    for (const second of Float64Array.from(this.#bySecond.keys()).sort()) {
+      if ((second + 1) * 1000 > now) yield* this.#lazily(this.#bySecond.get(second));
+    }
+  }
+
+  /** Those of the kind `once`. */
+  oneShots(): readonly Grant[] {
+    return this.#pick(this.#oneShots);
   }
 
   at(address: IpAddress): readonly Grant[] {
@@ -133,8 +118,22 @@ export class GrantBook {
       if (twin === undefined) {
         this.#lastNumber += 1;
         const { label, ports, kind, sourcePort, hooks } = service;
+        const { client, key } = owner;
         const id = `g${this.#lastNumber}`;
-        return { id, ...owner, address: request.address, label, ports, kind, sourcePort, sentAtMs, grantedAtMs: wall, deadlineMs, hooks };
+        return {
+          id,
+          client,
+          key,
+          address: request.address,
+          label,
+          ports,
+          kind,
+          sourcePort,
+          sentAtMs,
+          grantedAtMs: wall,
+          deadlineMs,
+          hooks,
+        };
       }
       return {
         ...twin,
@@ -143,7 +142,7 @@ export class GrantBook {
       };
     });
     const changed = new Map(grants.map((grant) => [grant.id, grant]));
-    return { grants, open: this.#timed(grants.flatMap(openingsOf), changed, new Set(), now) };
+    return { grants, open: this.#held(grants.flatMap(openingsOf), changed, new Set(), now) };
   }
 
   /** What ending these grants would change: an opening that somebody else owns too stands for them (P30b), the rest is shut. */
@@ -151,7 +150,7 @@ export class GrantBook {
     const gone = new Set(ending.map((grant) => grant.id));
     const openings = unique(ending.flatMap(openingsOf));
     // What is left for another owner may be too short to be set anew: shut, or it would stand for the time of the one that ends.
-    const open = this.#timed(openings, new Map(), gone, now).filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS);
+    const open = this.#held(openings, new Map(), gone, now).filter(({ remainingMs }) => remainingMs >= SHORTEST_OPENING_MS);
     const kept = new Set(open.map(({ opening }) => openingKey(opening)));
     const shut = openings.filter((opening) => !kept.has(openingKey(opening)));
     const held = new Set(
@@ -176,6 +175,7 @@ export class GrantBook {
       entered(this.#byAddress, grant.address.text, grant.id);
       entered(this.#byClient, grant.client, grant.id);
       entered(this.#bySecond, secondOf(grant), grant.id);
+      if (grant.kind === 'once') this.#oneShots.add(grant.id);
       this.#lastNumber = Math.max(this.#lastNumber, Number(grant.id.slice(1)));
     }
   }
@@ -185,6 +185,7 @@ export class GrantBook {
       const standing = this.#grants.get(grant.id);
       if (standing !== undefined) left(this.#bySecond, secondOf(standing), grant.id);
       this.#grants.delete(grant.id);
+      this.#oneShots.delete(grant.id);
       left(this.#byAddress, grant.address.text, grant.id);
       left(this.#byClient, grant.client, grant.id);
     }
@@ -209,7 +210,7 @@ export class GrantBook {
   *standing(now: MonotonicMs, spent: (opening: Opening) => boolean): Generator<readonly TimedOpening[], void> {
     for (const ids of this.#byAddress.values()) {
       const openings = this.#pick(ids).flatMap(openingsOf);
-      yield this.#timed(openings, new Map(), new Set(), now).filter(({ opening }) => !admitsOnce(opening.kind) || !spent(opening));
+      yield this.#held(openings, new Map(), new Set(), now).filter(({ opening }) => !admitsOnce(opening.kind) || !spent(opening));
     }
   }
 
@@ -235,58 +236,22 @@ export class GrantBook {
         // A service may have been given other ports since: what is open under the old ones must stay known, to be ended.
         samePorts(grant.ports, service.ports) &&
         grant.sourcePort === service.sourcePort &&
-        grant.spent !== true &&
         grant.deadlineMs > now,
     );
   }
 
-  /** Each opening once, with the time until the last deadline among its owners; without live owners it is left out. */
-  #timed(
+  /** Of these openings, what stands when `changed` is put and `gone` is removed. */
+  #held(
     openings: readonly Opening[],
     changed: ReadonlyMap<string, Grant>,
     gone: ReadonlySet<string>,
     now: MonotonicMs,
   ): readonly TimedOpening[] {
-    // By numbers, not by the text of each opening: a thousand people behind one address may each hold a range of a hundred ports.
-    const doors = new Map<string, Map<number, { readonly opening: Opening; deadline: number }>>();
-    for (const opening of openings) {
-      const key = wayKey(opening.address, opening.protocol, opening);
-      const ports = doors.get(key) ?? new Map<number, { readonly opening: Opening; deadline: number }>();
-      doors.set(key, ports);
-      if (!ports.has(opening.port)) ports.set(opening.port, { opening, deadline: 0 });
-    }
     const addresses = new Map(openings.map((opening) => [opening.address.text, opening.address]));
-    for (const address of addresses.values()) {
-      for (const grant of this.at(address)) if (!changed.has(grant.id) && !gone.has(grant.id)) prolong(doors, grant);
-    }
-    for (const grant of changed.values()) if (!gone.has(grant.id)) prolong(doors, grant);
-    return [...doors.values()].flatMap((ports) =>
-      [...ports.values()]
-        .filter(({ deadline }) => deadline > now)
-        .map(({ opening, deadline }) => ({ opening, remainingMs: deadline - now })),
-    );
+    const others = [...addresses.values()].flatMap((address) => this.at(address)).filter(({ id }) => !changed.has(id));
+    const holders = [...others, ...changed.values()].filter(({ id }) => !gone.has(id));
+    return heldOpenings(openings, holders, now);
   }
-}
-
-type Doors = ReadonlyMap<string, ReadonlyMap<number, { deadline: number }>>;
-
-/** Each door that the grant holds open stands at least until its deadline. */
-function prolong(doors: Doors, grant: Grant): void {
-  for (const kind of kindsOf(grant)) {
-    for (const { protocol, first, last } of grant.ports) {
-      const ports = doors.get(wayKey(grant.address, protocol, { kind, sourcePort: grant.sourcePort }));
-      if (ports === undefined) continue;
-      for (let port = first; port <= last; port += 1) {
-        const door = ports.get(port);
-        if (door !== undefined) door.deadline = Math.max(door.deadline, grant.deadlineMs);
-      }
-    }
-  }
-}
-
-/** All of an opening but its port. */
-function wayKey(address: IpAddress, protocol: Opening['protocol'], { kind, sourcePort }: Pick<Opening, 'kind' | 'sourcePort'>): string {
-  return `${address.text} ${protocol} ${kind} ${sourcePort}`;
 }
 
 function secondOf(grant: Grant): number {
@@ -305,15 +270,6 @@ function left<K>(index: Map<K, Set<string>>, key: K, id: string): void {
   if (ids?.size === 0) index.delete(key);
 }
 
-/** What connections go through, whatever kind of grant let them: a cut knows no more of them. */
-function doorKey({ address, protocol, port }: Opening): string {
-  return `${address.text} ${protocol} ${port}`;
-}
-
 function samePorts(one: readonly PortRange[], other: readonly PortRange[]): boolean {
   return one.map(formatPortRange).join(' ') === other.map(formatPortRange).join(' ');
-}
-
-function unique(openings: readonly Opening[]): readonly Opening[] {
-  return [...new Map(openings.map((opening) => [openingKey(opening), opening])).values()];
 }

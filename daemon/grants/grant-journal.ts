@@ -7,7 +7,7 @@ import type { MonotonicMs } from '../clock.ts';
 import { createFresh } from '../fresh-file.ts';
 import { pacing } from '../pacing.ts';
 import type { Grant } from './grant-book.ts';
-import { type CloseMark, closeOf, grantOf, Header, Line, lineOf, lineOfClose } from './grant-lines.ts';
+import { type CloseMark, Header, LineReader, lineOf, lineOfClose } from './grant-lines.ts';
 import { readLines, reopened, writeLines } from './journal-file.ts';
 
 const FILE = 'grants.jsonl';
@@ -24,6 +24,7 @@ export type Found = Journaled & { readonly over: readonly Grant[] };
 export async function readGrantJournal(folder: string, bootId: string, now: MonotonicMs): Promise<Found> {
   const standing = new Map<string, Grant>();
   const closes: CloseMark[] = [];
+  const lines = new LineReader();
   let isOurs: boolean | undefined;
   for await (const raw of readLines(join(folder, FILE))) {
     if (isOurs === undefined) {
@@ -32,17 +33,17 @@ export async function readGrantJournal(folder: string, bootId: string, now: Mono
       if (isOurs) continue;
       break;
     }
-    const line = Line.safeParse(raw);
-    if (!line.success) continue;
-    if ('drop' in line.data) standing.delete(line.data.drop);
-    else if ('close' in line.data) closes.push(closeOf(line.data));
-    else {
-      const grant = grantOf(line.data);
-      if (grant !== undefined) standing.set(grant.id, grant);
-    }
+    const told = lines.read(raw);
+    if (told?.kind === 'put') standing.set(told.grant.id, told.grant);
+    else if (told?.kind === 'drop') standing.delete(told.id);
+    else if (told?.kind === 'close') closes.push(told.mark);
   }
   const [grants, over]: [Grant[], Grant[]] = [[], []];
-  for (const grant of standing.values()) (grant.deadlineMs > now ? grants : over).push(grant);
+  const pace = pacing();
+  for (const grant of standing.values()) {
+    (grant.deadlineMs > now ? grants : over).push(grant);
+    await pace();
+  }
   return { grants, closes, over };
 }
 

@@ -1,17 +1,17 @@
 // Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { IpAddress } from '../../protocol/address.ts';
+import { type IpAddress, parseAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
-import { type Firewall, FirewallError, type TimedOpening } from '../firewall/firewall.ts';
+import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { CloseMarks } from './close-marks.ts';
 import type { Grant, GrantBook } from './grant-book.ts';
 import { GrantJournal } from './grant-journal.ts';
-import { OneShots } from './one-shots.ts';
+import { openingsOf } from './openings.ts';
 import { type Restored, standingOf } from './restore.ts';
 import { Shutting } from './shutting.ts';
 
@@ -52,8 +52,6 @@ export class GrantKeeper {
   readonly #missed: Grant[];
   #held: Promise<unknown> | undefined;
   readonly #shutting: Shutting;
-  /** Which of them were used. */
-  readonly oneShots: OneShots;
   #sweeping = false;
   #ended = false;
   readonly #options: GrantKeeperOptions;
@@ -66,13 +64,6 @@ export class GrantKeeper {
     this.#missed = [...missed];
     this.#closes = new CloseMarks(closes);
     this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, { grants: book.all(), closes }, options.onTrouble);
-    this.oneShots = new OneShots({
-      book,
-      journal: this.#journal,
-      firewall: options.firewall,
-      isProven: (grant) => !this.#unproven.has(grant),
-      ended: (grant) => this.#tell('ended', grant, 'its one connection was made'),
-    });
   }
 
   /** Grants of an earlier daemon whose end is still to be told. */
@@ -80,8 +71,30 @@ export class GrantKeeper {
     return this.#missed;
   }
 
+  get size(): number {
+    return this.#book.size;
+  }
+
   all(): readonly Grant[] {
     return this.#book.all();
+  }
+
+  /** In no order; may be walked in slices of time. */
+  each(): Iterable<Grant> {
+    return this.#book.each();
+  }
+
+  /** What one of these names: a grant's id, a client's name, an address. */
+  named(who: string): readonly Grant[] {
+    const address = parseAddress(who);
+    const byId = this.#book.get(who);
+    const found = [...(byId === undefined ? [] : [byId]), ...this.#book.of(who), ...(address.ok ? this.#book.at(address.value) : [])];
+    return [...new Set(found)];
+  }
+
+  /** Those that end with their one connection: only the kernel knows which of them were used. */
+  oneShots(): readonly Grant[] {
+    return this.#book.oneShots();
   }
 
   /** Live grants of one client, also those that an administrator opened for it. */
@@ -92,7 +105,7 @@ export class GrantKeeper {
 
   /** Those that end first at the top; may be walked in slices of time. */
   soonestFirst(): Iterable<Grant> {
-    return this.#book.soonestFirst();
+    return this.#book.soonestFirst(this.#options.clock.monotonic());
   }
 
   countOf(client: string): number {
@@ -229,6 +242,20 @@ export class GrantKeeper {
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */
   async standing(before: readonly TimedOpening[]): Promise<readonly TimedOpening[]> {
     return standingOf(this.#book, this.#options.clock, before);
+  }
+
+  /**
+   * One-shots that were used are gone from the kernel without a word to us: this makes the book follow. `candidates` is what the
+   * book held before the kernel was read; one that was granted anew meanwhile is another object and stays.
+   */
+  noteSpent(candidates: readonly Grant[], standing: readonly TimedOpening[]): void {
+    const alive = new Set(standing.map(({ opening }) => openingKey(opening)));
+    const spent = candidates
+      .filter((grant) => grant.kind === 'once' && this.#book.get(grant.id) === grant)
+      .filter((grant) => !openingsOf(grant).some((opening) => alive.has(openingKey(opening))));
+    this.#book.remove(spent);
+    this.#journal.drop(spent);
+    for (const grant of spent) this.#tell('ended', grant, 'its one connection was made');
   }
 
   /** All of it stands in the journal already, unless some of it could not be written. */

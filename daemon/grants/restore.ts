@@ -1,6 +1,6 @@
 // What the last daemon of this boot had granted: for the daemon that follows it, and for a gate that is loaded without one (at boot, by hand).
 import type { Clock, MonotonicMs } from '../clock.ts';
-import { openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import { pacing } from '../pacing.ts';
 import { type Grant, GrantBook } from './grant-book.ts';
 import { readGrantJournal } from './grant-journal.ts';
@@ -45,13 +45,14 @@ export async function standingOf(
   const alive = new Set(before.map(({ opening }) => openingKey(opening)));
   const started = clock.monotonic();
   const pace = pacing();
-  const standing: TimedOpening[] = [];
+  const standing: { readonly opening: Opening; remainingMs: number }[] = [];
   for (const some of book.standing(started, (opening) => !alive.has(openingKey(opening)))) {
     // One by one: as arguments a hundred thousand of one address are too many.
-    for (const timed of some) standing.push(timed);
+    for (const { opening, remainingMs } of some) standing.push({ opening, remainingMs });
     await pace();
   }
   const passedMs = clock.monotonic() - started;
-  if (passedMs === 0) return standing;
-  return standing.map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
+  // In place: nothing may come in between, and a hundred thousand new objects would take four times as long.
+  if (passedMs > 0) for (const timed of standing) timed.remainingMs -= passedMs;
+  return standing;
 }

@@ -51,7 +51,7 @@ export class HookRunner {
   }
 
   /** Grants that an earlier daemon began: they end here, and do not begin again. */
-  adopt(grants: readonly Grant[]): void {
+  adopt(grants: Iterable<Grant>): void {
     for (const { id, hooks } of grants) if (hooks.onOpen !== undefined || hooks.onClose !== undefined) this.#told.add(id);
   }
 

@@ -26,8 +26,8 @@ const fsync = promisify(fs.fsync);
 const read = promisify(fs.read);
 const { constants } = fs;
 
-// Tunable: one piece keeps the event loop for about a millisecond.
-const CHUNK_RECORDS = 8192;
+// Tunable: one piece keeps the event loop for half a millisecond, six times that without V8's compiler.
+const CHUNK_RECORDS = 512;
 
 export type FoundFile =
   | { readonly kind: 'absent' }

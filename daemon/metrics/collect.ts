@@ -37,7 +37,7 @@ export async function collect(parts: Measured, running: boolean): Promise<readon
     { metric: METRICS.granted, samples: one(granted) },
     { metric: METRICS.dropped, samples: each('reason', dropped) },
     { metric: METRICS.ended, samples: each('how', { closed, revoked, ended }) },
-    { metric: METRICS.grants, samples: one(postern.grants.all().length) },
+    { metric: METRICS.grants, samples: one(postern.grants.size) },
     { metric: METRICS.latency, samples: latency.snapshot() },
     ...kernelFamilies(kernel),
     { metric: METRICS.capture, samples: each('result', { seen, lost, foreign, malformed }) },

@@ -43,14 +43,23 @@ export class MalformedMessageError extends Error {
 }
 
 export function encodeMessage(message: Omit<Message, 'port'>): Uint8Array {
-  const length = HEADER_BYTES + message.payload.length;
-  const out = new Uint8Array(align(length));
+  return encodeMessages([message]);
+}
+
+/** One after the other, written once: a gate with a hundred thousand openings has six megabytes. */
+export function encodeMessages(messages: readonly Omit<Message, 'port'>[]): Uint8Array {
+  const out = new Uint8Array(messages.reduce((sum, { payload }) => sum + align(HEADER_BYTES + payload.length), 0));
   const view = new DataView(out.buffer);
-  view.setUint32(0, length, LITTLE);
-  view.setUint16(4, message.type, LITTLE);
-  view.setUint16(6, message.flags, LITTLE);
-  view.setUint32(8, message.sequence, LITTLE);
-  out.set(message.payload, HEADER_BYTES);
+  let at = 0;
+  for (const { type, flags, sequence, payload } of messages) {
+    const length = HEADER_BYTES + payload.length;
+    view.setUint32(at, length, LITTLE);
+    view.setUint16(at + 4, type, LITTLE);
+    view.setUint16(at + 6, flags, LITTLE);
+    view.setUint32(at + 8, sequence, LITTLE);
+    out.set(payload, at + HEADER_BYTES);
+    at += align(length);
+  }
   return out;
 }
 

@@ -31,7 +31,8 @@ export function defineService(root: Command, globals: Settle): void {
     // What "posternd try" starts where no daemon runs.
     .addOption(new Option('--for-trial').hideHelp())
     .action(async (options: Globals & { forTrial?: boolean }) => {
-      const { runCommand } = await import('../commands/run.ts');
+      const { loadRun } = await import('../commands/run-in-pieces.ts');
+      const { runCommand } = await loadRun();
       await runCommand({ ...globals(options), forTrial: options.forTrial === true });
     });
   common(root.command('try'))

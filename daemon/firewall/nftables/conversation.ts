@@ -1,9 +1,9 @@
 // Requests to nf_tables over one socket, and which answer belongs to which request. Knows nothing of gates.
 import {
-  concatBytes,
   decodeMessages,
   decodeVerdict,
   encodeMessage,
+  encodeMessages,
   type Message,
   NLM_F_ACK,
   NLM_F_DUMP_INTR,
@@ -73,19 +73,21 @@ export function converse(): Conversation {
     const first = sequence;
     const last = first + requests.length + 1;
     sequence = last + 1 > 0x7fffffff ? 1 : last + 1;
-    const edge = (type: number, number: number): Uint8Array =>
-      encodeMessage({ type, flags: NLM_F_REQUEST, sequence: number, payload: nfgenmsg(0, SUBSYSTEM_NFTABLES) });
-    const messages = requests.map(({ type, flags, payload }, at) =>
-      encodeMessage({
-        type,
-        // Refusals come by themselves; one acknowledgment, for the last request, is enough.
-        flags: NLM_F_REQUEST | flags | (at === requests.length - 1 ? NLM_F_ACK : 0),
-        sequence: first + 1 + at,
-        payload,
-      }),
-    );
+    const edge = (type: number, number: number) => ({
+      type,
+      flags: NLM_F_REQUEST,
+      sequence: number,
+      payload: nfgenmsg(0, SUBSYSTEM_NFTABLES),
+    });
+    const messages = requests.map(({ type, flags, payload }, at) => ({
+      type,
+      // Refusals come by themselves; one acknowledgment, for the last request, is enough.
+      flags: NLM_F_REQUEST | flags | (at === requests.length - 1 ? NLM_F_ACK : 0),
+      sequence: first + 1 + at,
+      payload,
+    }));
     const batch: Pending = { first, last, done: false, refusal: undefined };
-    return { bytes: concatBytes([edge(NFNL_MSG_BATCH_BEGIN, first), ...messages, edge(NFNL_MSG_BATCH_END, last)]), batch };
+    return { bytes: encodeMessages([edge(NFNL_MSG_BATCH_BEGIN, first), ...messages, edge(NFNL_MSG_BATCH_END, last)]), batch };
   };
 
   /** Reads all answers that are queued. Those of other batches (one may run on a thread) are kept with them. */

@@ -2,7 +2,7 @@
 // them must be there at once, where none were before, is decided here too.
 import { decodeAttributes, findAttribute, NFGENMSG_BYTES } from '../../netlink/message.ts';
 import { pacing } from '../../pacing.ts';
-import type { Opening, TimedOpening } from '../firewall.ts';
+import { admitsOnce, type Opening, type TimedOpening } from '../firewall.ts';
 import { cutNames, type EncodedOpenings, openingRequests } from './changes.ts';
 import { shortenTimeouts } from './element-list.ts';
 import { NFTA_SET_ELEM_LIST } from './kernel.ts';
@@ -16,17 +16,34 @@ const ENCODED_AT_ONCE = 100;
 /** Connections that were let in by one of these end when it is missing for a moment. */
 const ENDS_SESSIONS: ReadonlySet<Opening['kind']> = new Set<Opening['kind']>(['ending', 'bound-ending', 'once-ending', 'lasting']);
 
-/**
- * Without a gate everything is open: what closes must not wait for a hundred thousand openings. Those without which live connections would
- * end go along, the others follow.
- */
-export function inTwo(openings: readonly TimedOpening[]): {
-  readonly atOnce: readonly TimedOpening[];
+/** Which go out with the gate, which of those are encoded at the last moment, and which follow it. */
+export type Parts = {
+  readonly early: readonly TimedOpening[];
+  /** One-shots: what is used until then must not stand again. */
+  readonly late: readonly TimedOpening[];
   readonly after: readonly TimedOpening[];
-} {
-  if (openings.length <= FEW_OPENINGS) return { atOnce: openings, after: [] };
-  const isUrgent = ({ opening }: TimedOpening): boolean => ENDS_SESSIONS.has(opening.kind);
-  return { atOnce: openings.filter(isUrgent), after: openings.filter((timed) => !isUrgent(timed)) };
+};
+
+export function allAtOnce(openings: readonly TimedOpening[]): Parts {
+  return { early: openings, late: [], after: [] };
+}
+
+/**
+ * Where no gate stands (`fresh`) everything is open: what closes must not wait for a hundred thousand openings. Those without which live
+ * connections would end go along, the others follow. Where one stands, all go along.
+ */
+export async function inParts(openings: readonly TimedOpening[], fresh: boolean): Promise<Parts> {
+  const pace = pacing();
+  const [early, oneShots, after]: [TimedOpening[], TimedOpening[], TimedOpening[]] = [[], [], []];
+  for (const timed of openings) {
+    const { kind } = timed.opening;
+    if (fresh) (ENDS_SESSIONS.has(kind) ? early : after).push(timed);
+    else (admitsOnce(kind) ? oneShots : early).push(timed);
+    await pace();
+  }
+  // Not more of them than can be encoded without holding up a knock.
+  if (oneShots.length <= FEW_OPENINGS) return { early, late: oneShots, after };
+  return { early: openings, late: [], after };
 }
 
 /** What remains of each is counted from `sinceMs` (performance.now()): encoding a hundred thousand takes a second. */

@@ -1,12 +1,12 @@
 // The gate as one nf_tables table, spoken to over netlink alone: no child process, no libnftables, nothing that a foreign table can crash.
 // Where the kernel can (6.9), the table belongs to our socket and outlives us (flags OWNER and PERSIST).
-import { admitsOnce, type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, openingKey, type TimedOpening } from '../firewall.ts';
+import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, openingKey, type TimedOpening } from '../firewall.ts';
 import { type Carried, closeRequests, type EncodedOpenings, encodeOpenings, installRequests, openRequests } from './changes.ts';
 import { type Conversation, converse, RefusedError } from './conversation.ts';
 import { firewallError, gateHeld } from './errors.ts';
 import { NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST } from './kernel.ts';
 import { endConnections, liveConnections } from './live-connections.ts';
-import { encodeMany, FEW_OPENINGS, inTwo } from './many-openings.ts';
+import { allAtOnce, encodeMany, FEW_OPENINGS, inParts } from './many-openings.ts';
 import { fingerprint, readCounters, readElements, readOpenings, readTable } from './reading.ts';
 import { addElements, deleteTable, flushSet, newTable, type Request, removeElements } from './requests.ts';
 import {
@@ -76,6 +76,18 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
     }
   };
 
+  /** Owned alone (5.12) the table goes when our socket closes, however we end; with PERSIST (6.9) it stays. */
+  const flagsFor = async (passing: boolean): Promise<number> => {
+    if (options.ownership === 'plain') return 0;
+    try {
+      owns ??= await canOwn(conversation, table);
+      if (!passing) return owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
+      return owns || (await canOwn(conversation, table, NFT_TABLE_F_OWNER)) ? NFT_TABLE_F_OWNER : 0;
+    } catch (error) {
+      throw explain(error, 'put up the gate');
+    }
+  };
+
   const keepWatch = (): void => {
     // An owned table cannot be changed by others, and events about our own tags would only cost time.
     if (suspicion === undefined || stopWatching !== undefined || installed === undefined || isOurs(conversation, table)) return;
@@ -86,15 +98,10 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
     name: 'nftables',
     install: async (layout, openings, { passing = false } = {}) => {
       const sinceMs = performance.now();
-      const { fresh, flags } = attempt('put up the gate', () => {
-        refuseWhenHeld(conversation, table);
-        owns ??= options.ownership !== 'plain' && canOwn(conversation, table);
-        return { fresh: readTable(conversation, table) === undefined, flags: flagsFor(conversation, options, owns, passing) };
-      });
-      const { atOnce, after } = fresh ? inTwo(openings) : { atOnce: openings, after: [] };
-      // Those are encoded at the last moment: what is used until then must not stand again.
-      const late = fresh || atOnce.length <= FEW_OPENINGS ? [] : oneShots(atOnce);
-      const early = late.length === 0 ? atOnce : atOnce.filter(({ opening }) => !admitsOnce(opening.kind));
+      attempt('put up the gate', () => refuseWhenHeld(conversation, table));
+      const flags = await flagsFor(passing);
+      const fresh = attempt('put up the gate', () => readTable(conversation, table) === undefined);
+      const { early, late, after } = openings.length <= FEW_OPENINGS ? allAtOnce(openings) : await inParts(openings, fresh);
       const request = (encoded: EncodedOpenings): readonly Request[] => {
         // After a flush those that conntrack knows go on by themselves. Who slipped in meanwhile gets no element that would let it in again.
         const carried = fresh ? liveOnes(layout, installed === undefined ? undefined : older) : takeOver(conversation, table);
@@ -158,12 +165,6 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   };
 }
 
-/** Owned alone (5.12) the table goes when our socket closes, however we end; with PERSIST (6.9) it stays. */
-function flagsFor(conversation: Conversation, { table, ownership }: NftablesOptions, owns: boolean, passing: boolean): number {
-  if (passing) return ownership !== 'plain' && (owns || canOwn(conversation, table, NFT_TABLE_F_OWNER)) ? NFT_TABLE_F_OWNER : 0;
-  return owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
-}
-
 /** P30f: connections that were there before the gate may have no conntrack entry, and would look new. `only`: of these, as `admittedIn` names them. */
 function liveOnes(layout: GateLayout, only: ReadonlySet<string> | undefined): Carried {
   const flows = liveConnections(layout.protect).map((flow) => ({ version: flow.peer.family, key: admittedKeyBytes(flow) }));
@@ -203,12 +204,6 @@ function takeOver(conversation: Conversation, table: string): Carried {
   };
 }
 
-/** Not more of them than can be encoded without holding up a knock. */
-function oneShots(openings: readonly TimedOpening[]): readonly TimedOpening[] {
-  const found = openings.filter(({ opening }) => admitsOnce(opening.kind));
-  return found.length > FEW_OPENINGS ? [] : found;
-}
-
 /** Those that stand in the kernel to this moment, with what is left of them after `passedMs`. */
 function standingStill(
   conversation: Conversation,
@@ -224,6 +219,8 @@ function standingStill(
 }
 
 function joined(some: EncodedOpenings, others: EncodedOpenings): EncodedOpenings {
+  // A hundred thousand names are not copied for nothing.
+  if (others.requests.length === 0) return some;
   return { requests: [...some.requests, ...others.requests], cutNames: new Set([...some.cutNames, ...others.cutNames]) };
 }
 
@@ -236,11 +233,11 @@ function refuseWhenHeld(conversation: Conversation, table: string): void {
   if (owner !== undefined && owner !== conversation.portId) throw gateHeld(table, ` (netlink port ${owner})`);
 }
 
-/** Whether the kernel has these flags, found by a transaction that is refused in any case (8 ms), so that nothing changes. */
-export function canOwn(conversation: Conversation, table: string, flags = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST): boolean {
+/** Whether the kernel has these flags, found by a transaction that is refused in any case (8 ms, on a thread), so that nothing changes. */
+export async function canOwn(conversation: Conversation, table: string, flags = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST): Promise<boolean> {
   const probe = `${table}-probe`;
   try {
-    conversation.transact([newTable(probe, flags), deleteTable(`${probe}-absent`)]);
+    await conversation.transactAsync([newTable(probe, flags), deleteTable(`${probe}-absent`)]);
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
     if (error.code === 'EPERM') throw error;

@@ -20,10 +20,11 @@ export async function tryGate(table: string, layout: GateLayout): Promise<Trial>
   let conversation: Conversation | undefined;
   try {
     conversation = converse();
-    const owned = canOwn(conversation, table);
-    const refusal = attempt(conversation, table, owned, layout);
+    const owned = await canOwn(conversation, table);
+    const refusal = await attempt(conversation, table, owned, layout);
     if (refusal === undefined) return { kind: 'takes', owned };
-    const without = layout.sieve.kind === 'none' ? refusal : attempt(conversation, table, owned, { ...layout, sieve: { kind: 'none' } });
+    const without =
+      layout.sieve.kind === 'none' ? refusal : await attempt(conversation, table, owned, { ...layout, sieve: { kind: 'none' } });
     return without === undefined ? { kind: 'without-sieve', owned } : { kind: 'refuses', error: firewallError(without, 'put up the gate') };
   } catch (error) {
     return { kind: 'refuses', error: firewallError(error, 'speak to nf_tables') };
@@ -33,12 +34,13 @@ export async function tryGate(table: string, layout: GateLayout): Promise<Trial>
 }
 
 /** Undefined: refused at the last request alone, as it must be. */
-function attempt(conversation: Conversation, table: string, owned: boolean, layout: GateLayout): RefusedError | undefined {
+async function attempt(conversation: Conversation, table: string, owned: boolean, layout: GateLayout): Promise<RefusedError | undefined> {
   const trial = `${table}-trial`;
   const flags = owned ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;
   const requests = [...installRequests(trial, flags, layout, encodeOpenings(trial, []), NOTHING), deleteTable(`${trial}-absent`)];
   try {
-    conversation.transact(requests);
+    // On a thread: the kernel waits for all its processors before it has undone what was refused.
+    await conversation.transactAsync(requests);
   } catch (error) {
     if (!(error instanceof RefusedError) || error.code === 'EPERM') throw error;
     return error.at === requests.length - 1 ? undefined : error;
