@@ -9,6 +9,7 @@ import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
 import type { EventObserver } from './events.ts';
 import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, type Sieve } from './firewall/firewall.ts';
+import { fixedDifferences, fixedParts } from './fixed-parts.ts';
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
 import { type OrderByHand, readByHand } from './grants/by-hand.ts';
@@ -245,8 +246,9 @@ export class Postern {
 
   async #reload(): Promise<Reloaded> {
     const next = await readSetup(this.#setup.config.file, this.#peers);
-    const notes = fixedDifferences(this.#fixedParts(this.#setup.config), this.#fixedParts(next.config));
-    const config = { ...next.config, ...this.#fixedParts(this.#setup.config) };
+    const fixed = fixedParts(this.#setup.config, this.#parts.sieve);
+    const notes = fixedDifferences(fixed, fixedParts(next.config, this.#parts.sieve));
+    const config = { ...next.config, ...fixed };
     const setup: Setup = { ...next, config };
     const { peers } = setup;
     // The kernel may refuse: then nothing else has changed yet.
@@ -286,28 +288,8 @@ export class Postern {
     return notes;
   }
 
-  /** What a running daemon cannot change: it stands on these. */
-  #fixedParts(config: Config) {
-    const { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, audit, metricsFile } = config;
-    // A socket is bound to its port; a rule of the sieve is not.
-    const { sieve } = this.#parts;
-    const port = sieve.kind === 'log' ? {} : { port: config.port };
-    // What a raw socket lets through is settled when it is opened.
-    const unmatched = sieve.kind === 'pass' && sieve.to === 'raw' ? { unmatched: config.unmatched } : {};
-    return { state, control, table, nflogGroup, capture, firewall, clockToleranceMs, audit, metricsFile, ...port, ...unmatched };
-  }
-
   #layout(setup: Setup, peers: ReadonlyMap<string, Peer>): GateLayout {
     const slots = [...peers.values()].reduce((sum, peer) => sum + peer.client.slots, 0);
     return gateLayout(setup.config, this.#parts.sieve, slots);
   }
-}
-
-/** Where the file calls it otherwise. */
-const NAMES_IN_FILE: Readonly<Record<string, string>> = { audit: 'log.audit', metricsFile: 'metrics.textfile' };
-
-function fixedDifferences(running: Readonly<Record<string, unknown>>, next: Readonly<Record<string, unknown>>): readonly string[] {
-  return Object.entries(running)
-    .filter(([key, value]) => JSON.stringify(next[key]) !== JSON.stringify(value))
-    .map(([key]) => `a change of "${NAMES_IN_FILE[key] ?? key}" needs a restart: until then the old value holds`);
 }

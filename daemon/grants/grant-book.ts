@@ -1,5 +1,5 @@
 // Who holds which opening for how long. The truth that the firewall is made to follow; it never talks to the firewall itself.
-import type { IpAddress } from '../../protocol/address.ts';
+import { type IpAddress, parseAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { formatPortRange, type PortRange } from '../../protocol/ports.ts';
 import { type MonotonicMs, monotonicMs } from '../clock.ts';
@@ -92,6 +92,14 @@ export class GrantBook {
 
   of(client: string): readonly Grant[] {
     return this.#pick(this.#byClient.get(client));
+  }
+
+  /** What one of these names: a grant's id, a client's name, an address. */
+  named(who: string): readonly Grant[] {
+    const address = parseAddress(who);
+    const byId = this.#grants.get(who);
+    const found = [...(byId === undefined ? [] : [byId]), ...this.of(who), ...(address.ok ? this.at(address.value) : [])];
+    return [...new Set(found)];
   }
 
   get(id: string): Grant | undefined {

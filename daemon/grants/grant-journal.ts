@@ -88,9 +88,13 @@ export class GrantJournal {
     });
   }
 
-  /** The same in slices of time, for a hundred thousand grants; `grants` is walked meanwhile, and gives each as it stands then. */
+  /**
+   * The same in slices of time, for a hundred thousand grants; `grants` is walked meanwhile, and gives each as it stands then. One that is under way
+   * is given up: it may have written what is no more.
+   */
   async renew(content: { readonly grants: Iterable<Grant>; readonly closes: readonly CloseMark[] }): Promise<void> {
-    if (this.#next !== undefined || !this.#guard(() => this.#begin(content.closes))) return;
+    this.#abandonNext();
+    if (!this.#guard(() => this.#begin(content.closes))) return;
     const next = this.#next;
     const pace = pacing();
     let lines: object[] = [];

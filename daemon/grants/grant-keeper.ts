@@ -1,6 +1,6 @@
 // Keeps book, journal and firewall in step: the one place where a grant begins or ends. Decides nothing about who may have one.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type IpAddress, parseAddress } from '../../protocol/address.ts';
+import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
@@ -14,6 +14,7 @@ import { GrantJournal } from './grant-journal.ts';
 import { openingsOf } from './openings.ts';
 import { type Restored, standingOf } from './restore.ts';
 import { Shutting } from './shutting.ts';
+import { Unproven } from './unproven.ts';
 
 /** Tunable: rewrite the journal when it holds this many lines more than twice what lives: the cost of a rewrite is spread over as many knocks. */
 const JOURNAL_SLACK = 5000;
@@ -45,8 +46,7 @@ export type GrantKeeperOptions = {
 export class GrantKeeper {
   readonly #book: GrantBook;
   readonly #closes: CloseMarks;
-  /** In the book, but not yet (or never) opened by the kernel: with what stood in its place before. */
-  readonly #unproven = new WeakMap<Grant, Grant | undefined>();
+  readonly #unproven: Unproven;
   readonly #journal: GrantJournal;
   /** They ended while no daemon ran: the first sweep tells it. */
   readonly #missed: Grant[];
@@ -60,6 +60,7 @@ export class GrantKeeper {
     this.#options = options;
     const { book, missed, closes } = options.left;
     this.#book = book;
+    this.#unproven = new Unproven(book);
     this.#shutting = new Shutting({ ...options, book });
     this.#missed = [...missed];
     this.#closes = new CloseMarks(closes);
@@ -86,10 +87,7 @@ export class GrantKeeper {
 
   /** What one of these names: a grant's id, a client's name, an address. */
   named(who: string): readonly Grant[] {
-    const address = parseAddress(who);
-    const byId = this.#book.get(who);
-    const found = [...(byId === undefined ? [] : [byId]), ...this.#book.of(who), ...(address.ok ? this.#book.at(address.value) : [])];
-    return [...new Set(found)];
+    return this.#book.named(who);
   }
 
   /** Those that end with their one connection: only the kernel knows which of them were used. */
@@ -132,8 +130,7 @@ export class GrantKeeper {
     const now = clock.monotonic();
     const prolonged = request.services.every((service) => this.#book.isLive(owner, request.address, service, now));
     const { grants, open } = this.#book.plan(owner, request, sentAtMs, clock.wall(), now);
-    for (const grant of grants) this.#unproven.set(grant, this.#book.get(grant.id));
-    this.#book.put(grants);
+    this.#unproven.put(grants);
     let isSlow = false;
     try {
       // Not a moment's pause where the kernel has done it already.
@@ -141,13 +138,14 @@ export class GrantKeeper {
       isSlow = pending !== undefined;
       if (pending !== undefined) await pending;
     } catch (error) {
-      const gone = this.#takeBack(grants);
+      const { gone, back } = this.#unproven.takeBack(grants);
+      this.#journal.put(back);
       // A gate that was loaded meanwhile has taken them in, and a lost answer may have been a yes.
       if (isSlow || (error instanceof FirewallError && error.code === 'ANSWER_LOST')) this.#shutting.later(gone);
       if (error instanceof FirewallError) return drop('firewall', error.message);
       throw error;
     }
-    for (const grant of grants) this.#unproven.delete(grant);
+    this.#unproven.proven(grants);
     // A close or a revocation that came meanwhile has ended it, in the kernel too; unless it overtook the opening there.
     const standing = grants.filter(({ id }) => this.#book.get(id) !== undefined);
     if (isSlow) this.#shutting.later(grants.filter((grant) => !standing.includes(grant)));
@@ -214,8 +212,18 @@ export class GrantKeeper {
 
   /** The host slept: every grant ends that much sooner by the clock that did not run. The gate must be loaded anew after this. */
   async age(sleptMs: number): Promise<void> {
-    this.#book.put(this.#book.all().map((grant) => ({ ...grant, deadlineMs: monotonicMs(grant.deadlineMs - sleptMs) })));
-    this.#rewrite();
+    while (this.#held !== undefined) await this.#held;
+    await this.hold(async () => {
+      const pace = pacing();
+      for (const grant of this.#book.all()) {
+        // Somebody else's end of it may have been told meanwhile.
+        if (this.#book.get(grant.id) === grant) {
+          this.#book.put([{ ...grant, deadlineMs: monotonicMs(grant.deadlineMs - sleptMs) }]);
+        }
+        await pace();
+      }
+      await this.#journal.renew({ grants: this.#book.each(), closes: this.#closes.all() });
+    });
     await this.sweep();
   }
 
@@ -227,11 +235,7 @@ export class GrantKeeper {
   /** While this works nothing is opened or shut: what a gate that is loaded anew shall hold stays what it was. One at a time. */
   async hold(work: () => Promise<void>): Promise<void> {
     const working = work();
-    const over = working.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#held = over;
+    this.#held = working.catch(() => undefined);
     try {
       await working;
     } finally {
@@ -261,25 +265,8 @@ export class GrantKeeper {
   /** All of it stands in the journal already, unless some of it could not be written. */
   end(): void {
     this.#ended = true;
-    if (!this.#journal.isWhole) this.#rewrite();
+    if (!this.#journal.isWhole) this.#journal.rewrite({ grants: this.#book.all(), closes: this.#closes.all() });
     this.#journal.end();
-  }
-
-  /** What stood before comes back, unless something younger stands in its place or it was ended meanwhile. Gives back what was refused. */
-  #takeBack(refused: readonly Grant[]): readonly Grant[] {
-    const gone: Grant[] = [];
-    for (const grant of refused) {
-      if (this.#book.get(grant.id) !== grant) continue;
-      this.#book.remove([grant]);
-      let former = this.#unproven.get(grant);
-      while (former !== undefined && this.#unproven.has(former)) former = this.#unproven.get(former);
-      // By another name: what stood before owns its opening still, for its own time.
-      gone.push({ ...grant, id: `${grant.id}?` });
-      if (former === undefined) continue;
-      this.#book.put([former]);
-      this.#journal.put([former]);
-    }
-    return gone;
   }
 
   /** Some at a time: each transaction holds up whoever knocks meanwhile. What fails for some is done for the others (P23). */
@@ -305,10 +292,6 @@ export class GrantKeeper {
     this.#journal.drop(ending);
     this.#book.remove(ending);
     await this.#shutting.shut(ending, cut);
-  }
-
-  #rewrite(): void {
-    this.#journal.rewrite({ grants: this.#book.all(), closes: this.#closes.all() });
   }
 
   #tell(kind: 'revoked' | 'ended', grant: Grant, why: string): void {

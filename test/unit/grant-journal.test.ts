@@ -177,6 +177,20 @@ test('a renewal in slices misses nothing that is written meanwhile and revives n
   assert.deepEqual((await read()).length, 1);
 });
 
+test('a renewal that begins while another is under way takes its place: what that one had written is no more', async (context) => {
+  const path = folder(context);
+  const journal = open(path);
+  const ids = Array.from({ length: 9000 }, (_, at) => `g${at + 1}`);
+  const first = journal.renew({ grants: ids.map((id) => grant(id, 60_000)), closes: [] });
+  await new Promise((resolve) => setImmediate(resolve));
+  const second = journal.renew({ grants: ids.map((id) => grant(id, 30_000)), closes: [] });
+  await Promise.all([first, second]);
+  journal.put([grant('g10000', 30_000)]);
+  const { grants } = await readGrantJournal(path, BOOT, NOW);
+  assert.equal(grants.length, 9001);
+  assert.deepEqual([...new Set(grants.map(({ deadlineMs }) => deadlineMs))], [30_000]);
+});
+
 test('a symbolic link in its place is not followed', async (context) => {
   const path = folder(context);
   const victim = join(path, 'victim');
