@@ -80,6 +80,10 @@ function openAnyway(config: Config, client: Client, request: Request | undefined
   const trusted = from === undefined ? undefined : config.trusted.find((network) => contains(network, from));
   if (from !== undefined && trusted !== undefined)
     notes.push(`${from.text} is in the trusted network ${trusted.text}: nothing is closed for it anyway`);
+  if (config.interfaces.length > 0)
+    notes.push(
+      `the gate stands on ${config.interfaces.map(({ name }) => name).join(', ')} only (interfaces:): what comes by another needs no knock`,
+    );
   const ports: readonly PortRange[] =
     request === undefined
       ? client.allow.filter(({ byDefault }) => byDefault).flatMap(({ services }) => services.flatMap((service) => service.ports))

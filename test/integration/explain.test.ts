@@ -12,6 +12,13 @@ import { removeScratch, scratchFolder } from '../lab/scratch.ts';
 const POSTERND = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
 const key = (n: number): string => formatPublicLine(secretFromSeed(new Uint8Array(32).fill(n)).publicKey, `key${n}`);
 
+const CONFIG = `server_key: host
+protect: [ssh, admin-panel, tcp/9000-9003]
+services: { admin-panel: tcp/8443 }
+trusted: [192.0.2.0/24]
+state: state
+control: c.sock
+`;
 const OPS = `clients:
   - { name: alice, key: ${key(1)} }
   - { name: bob, key: ${key(2)}, enabled: false }
@@ -54,11 +61,7 @@ before(() => {
   root = scratchFolder('explain');
   mkdirSync(join(root, 'rules.d'));
   writeFileSync(join(root, 'host'), formatPrivateKey(secretFromSeed(new Uint8Array(32).fill(200)), 'host'), { mode: 0o600 });
-  writeFileSync(
-    join(root, 'postern.yaml'),
-    'server_key: host\nprotect: [ssh, admin-panel, tcp/9000-9003]\nservices: { admin-panel: tcp/8443 }\ntrusted: [192.0.2.0/24]\nstate: state\ncontrol: c.sock\n',
-    { mode: 0o644 },
-  );
+  writeFileSync(join(root, 'postern.yaml'), CONFIG, { mode: 0o644 });
   writeFileSync(join(root, 'rules.d', 'ops.yaml'), OPS, { mode: 0o644 });
   writeFileSync(join(root, 'rules.d', 'other.yaml'), OTHER, { mode: 0o644 });
   writeFileSync(join(root, 'dora'), `from="10.9.0.0/16" ${key(4)}\n`, { mode: 0o644 });
@@ -130,6 +133,14 @@ describe('posternd explain', { timeout: 120_000 }, () => {
       if (code === 1) assert.equal(result.stderr, `posternd: such a knock is refused (${json.reason})\n`);
     });
   }
+
+  test('a gate that stands on some interfaces only: noted', async () => {
+    const file = join(root, 'some.yaml');
+    writeFileSync(file, `${CONFIG}interfaces: ["eth9?", "wg0?"]\n`, { mode: 0o644 });
+    const { stdout } = await run([process.execPath, POSTERND, 'explain', '-c', file, 'alice', 'ssh', '--at', MONDAY]);
+    assert.match(stdout, /^note: the gate stands on eth9, wg0 only \(interfaces:\): what comes by another needs no knock$/m);
+    assert.doesNotMatch((await explain('alice ssh')).stdout, /interfaces:/);
+  });
 
   const WRONG: readonly (readonly [args: string, message: RegExp, at?: string])[] = [
     ['', /missing required argument 'client'/],
