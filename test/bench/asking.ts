@@ -17,10 +17,12 @@ export function asking<C extends { [K in keyof C]: Calls[string] }>(running: Run
     if (error === undefined) waiting?.resolve(answer);
     else waiting?.reject(new Error(error));
   });
+  const ended = () => new Error(`${running.argv.join(' ')}: ended\n${running.stderr}`);
   void running.exited.then(() => {
-    for (const { reject } of pending.values()) reject(new Error(`${running.argv.join(' ')}: ended\n${running.stderr}`));
+    for (const { reject } of pending.values()) reject(ended());
   });
   return <K extends keyof C & string>(call: K, ask: C[K]['ask']): Promise<C[K]['answer']> => {
+    if (running.ended) return Promise.reject(ended());
     last += 1;
     const id = last;
     return new Promise((resolve, reject) => {

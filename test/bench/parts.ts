@@ -21,6 +21,7 @@ export const PARTS: readonly Part[] = [
   { ...usual, key: 'clients', about: '1 to 10,000 clients: start, memory, knock, junk, beside fwknopd', minutes: 8 },
   { ...usual, key: 'memory', about: 'memory idle, after 10,000 knocks, after the windows of an hour', minutes: 6 },
   { ...usual, key: 'rate', about: 'valid knocks in a second, none lost, beside fwknopd and knockd', minutes: 10 },
+  { ...usual, key: 'kill', about: 'how long a door stays open whose daemon was killed', minutes: 4 },
   {
     ...usual,
     key: 'flood',
