@@ -3,8 +3,8 @@
 import { asTime, median, quantile } from './figures.ts';
 import { type PartOptions, progress, runPart } from './part.ts';
 import type { Section } from './section.ts';
-import { Arena } from './systems/arena.ts';
-import { clientAddress } from './systems/system.ts';
+import { Arena, type Started } from './systems/arena.ts';
+import { clientAddress, type SystemUnderTest } from './systems/system.ts';
 import { variant } from './systems/variants.ts';
 
 const KEYS = ['postern', 'fwknopd', 'fwknopd-udp', 'knockd'] as const;
@@ -19,46 +19,49 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
   try {
     for (const key of KEYS) await arena.start(variant(key));
     const bare: Times = { name: 'bare node', command: NODE, ended: [], opened: [], lost: 0 };
-    const all = arena.started.map(({ variant: { name }, system }): Times => {
-      const [program = '', script = ''] = system.clientCommand().argv;
-      return { name, command: script.endsWith('knock.cjs') ? 'knock' : (program.split('/').at(-1) ?? ''), ended: [], opened: [], lost: 0 };
-    });
+    const all = new Map<string, Times>();
     // The first of each does not count: what the first start reads from the disk.
     for (let round = -1; round < rounds; round += 1) {
       const node = await arena.ask('run', { argv: [process.execPath, '-e', '0'], env: {} });
       if (round >= 0) bare.ended.push(node.ms);
-      for (const [at, { system }] of arena.started.entries()) {
-        const times = all[at];
-        if (times === undefined) continue;
-        const command = system.clientCommand();
-        const to = system.ground.server.ipv4();
-        await system.shut();
-        const ended = await arena.ask('run', command);
-        await untilShut(arena, at);
-        const opened = await arena.ask('runToOpen', {
-          ...system.clientCommand(),
-          to,
-          from: clientAddress(system.ground),
-          deadlineMs: DEADLINE_MS,
-        });
-        await untilShut(arena, at);
-        if (round < 0) continue;
-        times.ended.push(ended.ms);
-        if (opened.ms === null) times.lost += 1;
-        else times.opened.push(opened.ms);
+      for (const started of [...arena.started]) {
+        try {
+          const { ended, opened } = await once(arena, started.system);
+          if (round < 0) continue;
+          const times = all.get(started.variant.key) ?? emptyTimes(started);
+          all.set(started.variant.key, times);
+          times.ended.push(ended);
+          if (opened === null) times.lost += 1;
+          else times.opened.push(opened);
+        } catch (error) {
+          await arena.leaveOut(started, error);
+        }
       }
       if (round % 10 === 0) progress(`round ${round} of ${rounds}`);
     }
-    return section(arena, bare, all);
+    return section(arena, bare, [...all.values()]);
   } finally {
     await arena.close();
   }
 }
 
+function emptyTimes({ variant: { name }, system }: Started): Times {
+  const [program = '', script = ''] = system.clientCommand().argv;
+  return { name, command: script.endsWith('knock.cjs') ? 'knock' : (program.split('/').at(-1) ?? ''), ended: [], opened: [], lost: 0 };
+}
+
+async function once(arena: Arena, system: SystemUnderTest): Promise<{ readonly ended: number; readonly opened: number | null }> {
+  const [to, from] = [system.ground.server.ipv4(), clientAddress(system.ground)];
+  await system.shut();
+  const ended = await arena.ask('run', system.clientCommand());
+  await untilShut(arena, system);
+  const opened = await arena.ask('runToOpen', { ...system.clientCommand(), to, from, deadlineMs: DEADLINE_MS });
+  await untilShut(arena, system);
+  return { ended: ended.ms, opened: opened.ms };
+}
+
 /** A command's packet may be on its way when the command has ended: the door is shut when it opened and was shut again. */
-async function untilShut(arena: Arena, at: number): Promise<void> {
-  const system = arena.started[at]?.system;
-  if (system === undefined) return;
+async function untilShut(arena: Arena, system: SystemUnderTest): Promise<void> {
   const ask = { to: system.ground.server.ipv4(), from: [clientAddress(system.ground)] };
   const startedAt = performance.now();
   while ((await arena.ask('open', ask)).length === 0 && performance.now() - startedAt < 1_000);
@@ -66,7 +69,7 @@ async function untilShut(arena: Arena, at: number): Promise<void> {
 }
 
 function section(arena: Arena, bare: Times, all: readonly Times[]): Section {
-  const ours = all.find(({ command }) => command === 'knock' && all.length > 0);
+  const ours = all.find(({ name }) => name.startsWith('Postern'));
   const base = median(bare.ended);
   const cells = (values: readonly number[]): readonly string[] => [asTime(median(values)), asTime(quantile(values, 0.99))];
   const more = asTime(median(ours?.ended ?? []) - base);

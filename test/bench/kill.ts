@@ -4,7 +4,7 @@ import { asTime } from './figures.ts';
 import { type PartOptions, progress, runPart } from './part.ts';
 import type { Section } from './section.ts';
 import { Arena } from './systems/arena.ts';
-import { GRANT_SECONDS } from './systems/system.ts';
+import { GRANT_SECONDS, type SystemUnderTest } from './systems/system.ts';
 import { variant } from './systems/variants.ts';
 
 const KEYS = ['postern', 'postern-iptables', 'fwknopd', 'fwknopd-udp', 'knockd'] as const;
@@ -19,22 +19,15 @@ type Row = { readonly name: string; readonly closedAfterMs: number | null };
 
 async function measure({ isQuick }: PartOptions): Promise<Section> {
   const arena = await Arena.create('kill');
-  const failed: string[] = [];
   try {
     for (const key of isQuick ? KEYS.slice(0, 1) : KEYS) await arena.start(variant(key));
     const doors = [];
-    for (const { system } of arena.started) {
-      const from = arena.freshAddresses(1);
-      const to = system.ground.server.ipv4();
-      await arena.ask('blast', { to, knocks: await system.knocks(from), perSecond: 1 });
-      const knockedAt = performance.now();
-      while ((await arena.ask('open', { to, from })).length === 0 && performance.now() - knockedAt < 5_000) await delay(20);
-      if ((await arena.ask('open', { to, from })).length === 0) {
-        failed.push(`${system.name}: the knock opened nothing`);
-        continue;
+    for (const started of [...arena.started]) {
+      try {
+        doors.push(await openAndKill(arena, started.system));
+      } catch (error) {
+        await arena.leaveOut(started, error);
       }
-      process.kill(system.pid(), 'SIGKILL');
-      doors.push({ name: system.name, to, from, endsAt: knockedAt + GRANT_SECONDS * 1000, closedAt: Number.NaN });
     }
     progress(`${doors.length} daemons killed, each with a door open for ${GRANT_SECONDS} s`);
     const lastEnd = Math.max(...doors.map(({ endsAt }) => endsAt));
@@ -48,10 +41,25 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
     const rows = doors.map(
       ({ name, endsAt, closedAt }): Row => ({ name, closedAfterMs: Number.isNaN(closedAt) ? null : closedAt - endsAt }),
     );
-    return section(rows, [...failed, ...arena.leftOut.map(({ variant: { name }, why }) => `${name}: ${why}`)]);
+    return section(
+      rows,
+      arena.leftOut.map(({ variant: { name }, why }) => `${name}: ${why}`),
+    );
   } finally {
     await arena.close();
   }
+}
+
+async function openAndKill(arena: Arena, system: SystemUnderTest) {
+  const [from, to] = [arena.freshAddresses(1), system.ground.server.ipv4()];
+  await arena.ask('blast', { to, knocks: await system.knocks(from), perSecond: 1 });
+  const knockedAt = performance.now();
+  while ((await arena.ask('open', { to, from })).length === 0) {
+    if (performance.now() - knockedAt > 5_000) throw new Error('the knock opened nothing');
+    await delay(20);
+  }
+  process.kill(system.pid(), 'SIGKILL');
+  return { name: system.name, to, from, endsAt: knockedAt + GRANT_SECONDS * 1000, closedAt: Number.NaN };
 }
 
 function says({ closedAfterMs }: Row): string {

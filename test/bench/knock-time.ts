@@ -6,6 +6,8 @@ import { Arena } from './systems/arena.ts';
 import { VARIANTS, variant } from './systems/variants.ts';
 
 const DEADLINE_MS = 5_000;
+/** Lost in a row: the daemon is no more. */
+const GIVES_UP_AFTER = 4;
 
 type Sample = { readonly ms: number | null; readonly looks: number };
 
@@ -20,9 +22,16 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
     const samples = new Map<string, Sample[]>(arena.started.map(({ variant }) => [variant.key, []]));
     // The first of each does not count: what it loads, later ones find there.
     for (let round = -1; round < rounds; round += 1) {
-      for (const { variant, system } of arena.started) {
-        const sample = await arena.timeKnock(system, { deadlineMs: DEADLINE_MS });
-        if (round >= 0) samples.get(variant.key)?.push(sample);
+      for (const started of [...arena.started]) {
+        try {
+          const sample = await arena.timeKnock(started.system, { deadlineMs: DEADLINE_MS });
+          if (round >= 0) samples.get(started.variant.key)?.push(sample);
+          const last = samples.get(started.variant.key)?.slice(-GIVES_UP_AFTER) ?? [];
+          if (last.length === GIVES_UP_AFTER && last.every(({ ms }) => ms === null))
+            throw new Error(`${GIVES_UP_AFTER} knocks in a row opened nothing`);
+        } catch (error) {
+          await arena.leaveOut(started, error);
+        }
       }
       if (round % 50 === 0) progress(`round ${round} of ${rounds}`);
     }

@@ -36,15 +36,19 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
     for (const { key, rates } of ASKED) {
       const started = await arena.start(variant(key), { ...(key.startsWith('postern') ? { clients: CLIENTS } : {}) });
       if (started === undefined) continue;
-      // What is compiled or loaded at the first knocks is not what is measured.
-      await atRate(arena, started, rates[0], 1);
-      for (const perSecond of isQuick ? rates.slice(1, 3) : rates) {
-        const row = await atRate(arena, started, perSecond, isQuick ? 1 : SECONDS);
-        rows.push(row);
-        progress(
-          `${started.variant.name}, ${perSecond}/s: ${row.opened} of ${row.sent}, ${row.behind} behind, ${asTime(row.cpuMsEach)} each`,
-        );
-        if (!isWorthMore(row)) break;
+      try {
+        // What is compiled or loaded at the first knocks is not what is measured.
+        await atRate(arena, started, rates[0], 1);
+        for (const perSecond of isQuick ? rates.slice(1, 3) : rates) {
+          const row = await atRate(arena, started, perSecond, isQuick ? 1 : SECONDS);
+          rows.push(row);
+          progress(
+            `${started.variant.name}, ${perSecond}/s: ${row.opened} of ${row.sent}, ${row.behind} behind, ${asTime(row.cpuMsEach)} each`,
+          );
+          if (!isWorthMore(row)) break;
+        }
+      } catch (error) {
+        await arena.leaveOut(started, error);
       }
     }
     if (!isQuick) stays.push(...(await longestStays(arena)));

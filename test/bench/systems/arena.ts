@@ -88,6 +88,12 @@ export class Arena {
     return this.#ask('time', { to: system.ground.server.ipv4(), knock, deadlineMs: options.deadlineMs ?? 5_000 });
   }
 
+  /** Something of this system failed on the way: it is ended and noted, the others go on. */
+  async leaveOut(started: Started, error: unknown): Promise<void> {
+    this.leftOut.push({ variant: started.variant, why: firstLine(error) });
+    await this.end(started).catch(() => undefined);
+  }
+
   async end(started: Started): Promise<void> {
     this.started.splice(this.started.indexOf(started), 1);
     await started.system.close();
