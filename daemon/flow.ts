@@ -96,7 +96,8 @@ export class Flow {
   }
 
   /** Decides and grants without a pause in between: what is decided next knows of it. */
-  async #grant({ body, signed, datagram }: FreshKnock, peer: Peer, beganMs: number): Promise<Step<undefined>> {
+  async #grant(knock: FreshKnock, peer: Peer, beganMs: number, hasLooked = false): Promise<Step<undefined>> {
+    const { body, signed, datagram } = knock;
     const { grants, observe, clock } = this.#options;
     while (grants.held !== undefined) await grants.held;
     const now = clock.wall();
@@ -115,6 +116,13 @@ export class Flow {
     });
     if (!authorized.pass) return authorized;
     if (grants.isSuperseded(owner, authorized.value.address, body.sentAtMs)) return drop('superseded');
+    const looking = hasLooked ? undefined : grants.oneShots.before(authorized.value);
+    if (looking !== undefined) {
+      await looking;
+      // Meanwhile a close may have come, or a reload: everything is decided anew.
+      const still = this.#peers.get(knock.peer.id);
+      return still === undefined ? drop('client-disabled') : this.#grant(knock, still, beganMs, true);
+    }
     const granted = await grants.grant(owner, authorized.value, body.sentAtMs);
     if (!granted.pass) return granted;
     const { address, services } = authorized.value;

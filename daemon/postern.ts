@@ -8,7 +8,7 @@ import type { Config } from './config/config.ts';
 import { keepLastGood } from './config/last-good.ts';
 import type { Observer } from './decision.ts';
 import type { EventObserver } from './events.ts';
-import { type Firewall, FirewallError, type GateLayout, ONE_SHOT_KINDS, type Sieve } from './firewall/firewall.ts';
+import { type Firewall, FirewallError, type GateLayout, type Sieve } from './firewall/firewall.ts';
 import { fixedDifferences, fixedParts } from './fixed-parts.ts';
 import { Flow } from './flow.ts';
 import { GateKeeper } from './gate-keeper.ts';
@@ -160,14 +160,11 @@ export class Postern {
 
   /** Finds out which one-shots were used: the kernel takes them without a word. Asks only when there are any. */
   async noteSpent(): Promise<void> {
-    const candidates = this.grants.oneShots();
     // Without a gate nothing stands, and nothing was spent.
-    if (candidates.length === 0 || this.gate.state() === 'down') return;
-    const standing = await this.#parts.firewall.standing(ONE_SHOT_KINDS).catch((error: unknown) => {
-      if (error instanceof FirewallError) return undefined;
-      throw error;
+    if (this.gate.state() === 'down') return;
+    await this.grants.oneShots.noteUsed().catch((error: unknown) => {
+      if (!(error instanceof FirewallError)) throw error;
     });
-    if (standing !== undefined) this.grants.noteSpent(candidates, standing);
   }
 
   /** Reads everything again. What is wrong changes nothing: the running rules stay, and the error names every problem. */
@@ -189,6 +186,7 @@ export class Postern {
     const context = { config, clients: book.clients, grantsOf: (client: string) => this.grants.of(client), now };
     const { owner, authorized, notes } = readByHand(order, context);
     if (this.gate.state() === 'down') throw new CommandError(1, 'the gate is down, so everything is open: "posternd gate up" closes it');
+    await this.grants.oneShots.before(authorized);
     let granted = await this.grants.grant(owner, authorized, now);
     if (!granted.pass) {
       // As for a knock: the table may just have been flushed by somebody.

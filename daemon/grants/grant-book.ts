@@ -26,6 +26,8 @@ export type Grant = {
   /** CLOCK_MONOTONIC, like the kernel's own timeouts: a step of the wall clock moves nothing. */
   readonly deadlineMs: MonotonicMs;
   readonly hooks: Hooks;
+  /** A one-shot that was used: it admits nobody any more, and lives for the connection that ends with it. */
+  readonly spent?: true;
 };
 
 /** What granting means for the firewall. */
@@ -81,7 +83,7 @@ export class GrantBook {
     }
   }
 
-  /** Those of the kind `once`. */
+  /** Those that may still admit somebody, once: only the kernel knows which of them were used. */
   oneShots(): readonly Grant[] {
     return this.#pick(this.#oneShots);
   }
@@ -183,7 +185,8 @@ export class GrantBook {
       entered(this.#byAddress, grant.address.text, grant.id);
       entered(this.#byClient, grant.client, grant.id);
       entered(this.#bySecond, secondOf(grant), grant.id);
-      if (grant.kind === 'once') this.#oneShots.add(grant.id);
+      if (admitsOnce(grant.kind) && grant.spent !== true) this.#oneShots.add(grant.id);
+      else this.#oneShots.delete(grant.id);
       this.#lastNumber = Math.max(this.#lastNumber, Number(grant.id.slice(1)));
     }
   }
@@ -244,6 +247,7 @@ export class GrantBook {
         // A service may have been given other ports since: what is open under the old ones must stay known, to be ended.
         samePorts(grant.ports, service.ports) &&
         grant.sourcePort === service.sourcePort &&
+        grant.spent !== true &&
         grant.deadlineMs > now,
     );
   }

@@ -4,14 +4,14 @@ import type { IpAddress } from '../../protocol/address.ts';
 import type { UnixMs } from '../../protocol/brand.ts';
 import { type Clock, monotonicMs } from '../clock.ts';
 import type { Observer } from '../decision.ts';
-import { type Firewall, FirewallError, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { type Firewall, FirewallError, type TimedOpening } from '../firewall/firewall.ts';
 import { pacing } from '../pacing.ts';
 import type { AllowedService, Authorized } from '../policy/authorized.ts';
 import { drop, pass, type Step } from '../step.ts';
 import { CloseMarks } from './close-marks.ts';
 import type { Grant, GrantBook } from './grant-book.ts';
 import { GrantJournal } from './grant-journal.ts';
-import { openingsOf } from './openings.ts';
+import { OneShots } from './one-shots.ts';
 import { type Restored, standingOf } from './restore.ts';
 import { Shutting } from './shutting.ts';
 import { Unproven } from './unproven.ts';
@@ -52,6 +52,8 @@ export class GrantKeeper {
   readonly #missed: Grant[];
   #held: Promise<unknown> | undefined;
   readonly #shutting: Shutting;
+  /** Which of them were used. */
+  readonly oneShots: OneShots;
   #sweeping = false;
   #ended = false;
   readonly #options: GrantKeeperOptions;
@@ -65,6 +67,13 @@ export class GrantKeeper {
     this.#missed = [...missed];
     this.#closes = new CloseMarks(closes);
     this.#journal = new GrantJournal(options.runtimeFolder, options.bootId, { grants: book.all(), closes }, options.onTrouble);
+    this.oneShots = new OneShots({
+      book,
+      journal: this.#journal,
+      firewall: options.firewall,
+      isProven: (grant) => !this.#unproven.has(grant),
+      ended: (grant) => this.#tell('ended', grant, 'its one connection was made'),
+    });
   }
 
   /** Grants of an earlier daemon whose end is still to be told. */
@@ -88,11 +97,6 @@ export class GrantKeeper {
   /** What one of these names: a grant's id, a client's name, an address. */
   named(who: string): readonly Grant[] {
     return this.#book.named(who);
-  }
-
-  /** Those that end with their one connection: only the kernel knows which of them were used. */
-  oneShots(): readonly Grant[] {
-    return this.#book.oneShots();
   }
 
   /** Live grants of one client, also those that an administrator opened for it. */
@@ -246,20 +250,6 @@ export class GrantKeeper {
   /** What a gate that is loaded anew shall hold. One-shots stand only if they stood in the kernel just before. */
   async standing(before: readonly TimedOpening[]): Promise<readonly TimedOpening[]> {
     return standingOf(this.#book, this.#options.clock, before);
-  }
-
-  /**
-   * One-shots that were used are gone from the kernel without a word to us: this makes the book follow. `candidates` is what the
-   * book held before the kernel was read; one that was granted anew meanwhile is another object and stays.
-   */
-  noteSpent(candidates: readonly Grant[], standing: readonly TimedOpening[]): void {
-    const alive = new Set(standing.map(({ opening }) => openingKey(opening)));
-    const spent = candidates
-      .filter((grant) => grant.kind === 'once' && this.#book.get(grant.id) === grant)
-      .filter((grant) => !openingsOf(grant).some((opening) => alive.has(openingKey(opening))));
-    this.#book.remove(spent);
-    this.#journal.drop(spent);
-    for (const grant of spent) this.#tell('ended', grant, 'its one connection was made');
   }
 
   /** All of it stands in the journal already, unless some of it could not be written. */

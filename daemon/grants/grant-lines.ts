@@ -24,6 +24,7 @@ const Put = z.strictObject({
   grantedAtMs: z.number().int(),
   deadlineMs: z.number(),
   hooks: z.strictObject({ onOpen: Argv.optional(), onClose: Argv.optional() }).optional(),
+  spent: z.literal(true).optional(),
 });
 const Drop = z.strictObject({ drop: z.string() });
 /** An accepted close: an open that was sent before it must not reopen the door, not even after a restart. */
@@ -91,7 +92,7 @@ export class LineReader {
       deadlineMs: monotonicMs(data.deadlineMs),
       hooks: hooksOf(data.hooks),
     };
-    return { kind: 'put', grant };
+    return { kind: 'put', grant: data.spent === true ? { ...grant, spent: true } : grant };
   }
 
   #same(text: string): string {

@@ -1,12 +1,13 @@
 // Which openings grants consist of, and how long each stands when several grants hold it. Pure; keeps nothing.
 import type { IpAddress } from '../../protocol/address.ts';
 import type { MonotonicMs } from '../clock.ts';
-import { type GrantKind, type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
+import { type Opening, openingKey, type TimedOpening } from '../firewall/firewall.ts';
 import type { Grant } from './grant-book.ts';
 
 /** The kinds of opening that a grant consists of. The one connection of `once-ending` needs another one to go on. */
-function kindsOf(kind: GrantKind): readonly Opening['kind'][] {
-  return kind === 'once-ending' ? [kind, 'lasting'] : [kind];
+function kindsOf({ kind, spent }: Pick<Grant, 'kind' | 'spent'>): readonly Opening['kind'][] {
+  if (kind !== 'once-ending') return spent === true ? [] : [kind];
+  return spent === true ? ['lasting'] : [kind, 'lasting'];
 }
 
 /** The openings of a grant, ranges expanded to ports. */
@@ -15,8 +16,9 @@ export function openingsOf({
   kind,
   address,
   sourcePort,
-}: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'>): readonly Opening[] {
-  const kinds = kindsOf(kind);
+  spent,
+}: Pick<Grant, 'ports' | 'kind' | 'address' | 'sourcePort'> & { readonly spent?: true | undefined }): readonly Opening[] {
+  const kinds = kindsOf(spent === undefined ? { kind } : { kind, spent });
   return ports.flatMap(({ protocol, first, last }) =>
     Array.from({ length: last - first + 1 }, (_, at) => first + at).flatMap((port) =>
       kinds.map((each) => ({ kind: each, address, protocol, port, sourcePort })),
@@ -44,7 +46,7 @@ type Doors = ReadonlyMap<string, ReadonlyMap<number, { deadline: number }>>;
 
 /** Each door that the grant holds open stands at least until its deadline. */
 function prolong(doors: Doors, grant: Grant): void {
-  for (const kind of kindsOf(grant.kind)) {
+  for (const kind of kindsOf(grant)) {
     for (const { protocol, first, last } of grant.ports) {
       const ports = doors.get(wayKey(grant.address, protocol, { kind, sourcePort: grant.sourcePort }));
       if (ports === undefined) continue;

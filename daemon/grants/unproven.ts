@@ -14,6 +14,11 @@ export class Unproven {
     this.#book.put(grants);
   }
 
+  /** Whether it is on its way still. */
+  has(grant: Grant): boolean {
+    return this.#former.has(grant);
+  }
+
   /** The kernel has opened them. */
   proven(grants: readonly Grant[]): void {
     for (const grant of grants) this.#former.delete(grant);

@@ -69,6 +69,36 @@ for (const [rule, key] of [
     assert.equal(host.kernel.keys().includes(key), false);
   });
 
+  for (const [whose, next] of [
+    ['its own client', ALICE],
+    ['another one', BOB],
+  ] as const) {
+    test(`P24 a used one-shot (${rule}) gives none of its time to the next one, of ${whose}`, async (context) => {
+      const { host, postern } = await withRule(context, rule);
+      await host.deliver(postern, host.knock(ALICE, 1, { action: { kind: 'open', lifetimeSeconds: 3600, once: false } }));
+      use(host, key);
+      const told = await host.deliver(postern, host.knock(next, 2, { action: { kind: 'open', lifetimeSeconds: 5, once: false } }));
+      assert.equal(told.at(-1), 'granted');
+      assert.equal(host.kernel.remainingOf(key), 5_000);
+      // Neither in a gate that is loaded anew, nor when the younger one ends.
+      await host.stop();
+      const later = await host.start();
+      assert.equal(host.kernel.remainingOf(key), 5_000);
+      if (rule !== 'once: true') assert.equal(host.kernel.remainingOf(LASTING), 3_600_000, 'for the connection of the first');
+      host.time.advance(1_000);
+      assert.deepEqual(await host.deliver(later, host.knock(next, 3, { action: CLOSE, skewMs: 1 })), ['closed']);
+      assert.equal(host.kernel.keys().includes(key), false);
+    });
+  }
+
+  test(`an unused one-shot (${rule}) is prolonged by a second knock and never shortened (P25)`, async (context) => {
+    const { host, postern } = await withRule(context, rule);
+    await host.deliver(postern, host.knock(ALICE, 1, { action: { kind: 'open', lifetimeSeconds: 600, once: false } }));
+    await host.deliver(postern, host.knock(ALICE, 2, { action: { kind: 'open', lifetimeSeconds: 5, once: false } }));
+    assert.equal(host.kernel.remainingOf(key), 600_000);
+    assert.equal(postern.grants.all().length, 1);
+  });
+
   test(`P30b two owners of one one-shot (${rule}): an unused one stands on for the other's time`, async (context) => {
     const { host, postern } = await withRule(context, rule);
     await host.deliver(postern, host.knock(ALICE, 1));
