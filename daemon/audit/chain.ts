@@ -3,6 +3,7 @@
 //   {"n":17,"time":"…","event":"granted",…,"prev":"<hash of line 16>","hash":"<SHA-256 of this line up to here>"}
 //
 // What is hashed is the line as it stands, so that `sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum` checks one without any program of ours.
+import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 
 /** The end of a chain: the number of its last line, and that line's hash. */
@@ -32,6 +33,12 @@ export function readLine(text: string): ReadLine {
   if (hashed === undefined || n === undefined || prev === undefined || hash === undefined) return { ok: false, why: 'no-line' };
   if (sha256(hashed) !== hash) return { ok: false, why: 'hash' };
   return { ok: true, line: { n: Number(n), hash, prev, text } };
+}
+
+/** The same of a line's bytes. What is no UTF-8 reads as U+FFFD, which may be what stood there: it is not what was hashed. */
+export function readBytes(bytes: Buffer): ReadLine {
+  const read = readLine(bytes.toString('utf8'));
+  return read.ok && !isUtf8(bytes) ? { ok: false, why: 'hash' } : read;
 }
 
 /** Hexadecimal, as sha256sum prints it. */

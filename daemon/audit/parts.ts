@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { type ChainedLine, readLine } from './chain.ts';
+import { type ChainedLine, readBytes } from './chain.ts';
 
 /** One file. `firstN`: the number of its first whole line; undefined when there is none. */
 export type Part = { readonly path: string; readonly firstN: number | undefined; readonly firstTime: string | undefined };
@@ -96,7 +96,7 @@ export async function* linesOf(path: string): AsyncGenerator<RawLine, void> {
 export async function lastLine(path: string): Promise<ChainedLine | undefined> {
   let last: ChainedLine | undefined;
   for await (const { bytes } of linesOf(path)) {
-    const read = readLine(bytes.toString('utf8'));
+    const read = readBytes(bytes);
     if (read.ok) last = read.line;
   }
   return last;
@@ -104,7 +104,7 @@ export async function lastLine(path: string): Promise<ChainedLine | undefined> {
 
 async function firstLine(path: string): Promise<ChainedLine | undefined> {
   for await (const { bytes, number } of linesOf(path)) {
-    const read = readLine(bytes.toString('utf8'));
+    const read = readBytes(bytes);
     if (read.ok) return read.line;
     if (number >= LINES_TRIED) return undefined;
   }

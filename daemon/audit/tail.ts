@@ -1,6 +1,6 @@
 // Where a chain goes on: the last whole line of a file, and what stands behind it (a line that a kill or a power cut left half-written).
 import type { FileHandle } from 'node:fs/promises';
-import { type Head, readLine, sha256 } from './chain.ts';
+import { type Head, readBytes, sha256 } from './chain.ts';
 
 /** What is no line of ours: kept in the file, and named by the line that follows it. Without the line end that may close it. */
 export type Damage = { readonly bytes: number; readonly sha256: string };
@@ -34,7 +34,7 @@ export function tailOf(bytes: Buffer, isWhole: boolean): Tail {
   for (;;) {
     const lineStart = lineEnd === 0 ? 0 : bytes.lastIndexOf(NEWLINE, lineEnd - 1) + 1;
     const isCutOff = lineStart === 0 && !isWhole;
-    const read = isCutOff ? undefined : readLine(bytes.toString('utf8', lineStart, lineEnd));
+    const read = isCutOff ? undefined : readBytes(bytes.subarray(lineStart, lineEnd));
     if (read?.ok === true) {
       const { n, hash } = read.line;
       return { head: { n, hash }, damage: damageOf(bytes.subarray(lineEnd + 1)), endsLine };

@@ -1,7 +1,7 @@
 // Walks through the lines of an audit log and finds each one that was changed, removed, moved or put in, and each signature that does not hold.
 // Reads no file. What it cannot find by itself, a cut at the end, is found by heads that somebody else has kept.
 import { z } from 'zod';
-import { GENESIS, type Head, readLine, sha256 } from './chain.ts';
+import { GENESIS, type Head, readBytes, sha256 } from './chain.ts';
 import type { RawLine } from './parts.ts';
 import { checkProof, KeyRing } from './proofs.ts';
 
@@ -64,7 +64,7 @@ export class ChainCheck {
   next(file: string, raw: RawLine): void {
     const at = `${file}:${raw.number}`;
     const text = raw.bytes.toString('utf8');
-    const read = readLine(text);
+    const read = readBytes(raw.bytes);
     if (!read.ok) {
       this.#setAside(at, raw, text, read.why === 'hash');
       return;

@@ -1,7 +1,7 @@
 // The chain of the audit log: what each kind of tampering looks like to `log verify`, and that an untouched one passes.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { GENESIS, type Head, linkLine, readLine, sha256 } from '../../daemon/audit/chain.ts';
+import { GENESIS, type Head, linkLine, readBytes, readLine, sha256 } from '../../daemon/audit/chain.ts';
 import { decisionEntry, eventEntry, logEntry } from '../../daemon/audit/entries.ts';
 import { belongsTo } from '../../daemon/audit/parts.ts';
 import { damageOf, tailOf } from '../../daemon/audit/tail.ts';
@@ -109,6 +109,19 @@ test('an untouched log holds, with every signature, by whose key and for which s
 test('a line is checked by sed and sha256sum alone', () => {
   const line = chain()[3] ?? '';
   assert.equal(sha256(line.replace(/,"hash":"[0-9a-f]*"\}$/, '')), hashOf(line));
+});
+
+test('a line is hashed as its bytes: what only reads as the same is another line', () => {
+  const line = linkLine(GENESIS, JSON.stringify({ time: new Date(AT).toISOString(), event: 'order', command: 'grant \ufffd' })).text;
+  const bytes = Buffer.from(line);
+  const at = bytes.indexOf(Buffer.from('\ufffd'));
+  assert.equal(readBytes(bytes).ok, true);
+  for (const other of [[0xef, 0xbf], [0xff], [0xc0], [0xed, 0xa0, 0x80]]) {
+    const changed = Buffer.concat([bytes.subarray(0, at), Buffer.from(other), bytes.subarray(at + 3)]);
+    const check = new ChainCheck([]);
+    check.next('audit.jsonl', { bytes: changed, number: 1, isEnded: true });
+    assert.match(check.end().findings[0]?.message ?? '', /^line 1 was changed: its hash does not fit/, String(other));
+  }
 });
 
 describe('tampering is found and named', () => {

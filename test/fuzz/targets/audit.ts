@@ -1,7 +1,7 @@
 // The audit log: reading, checking, going on behind a damaged end, and showing. Input: a line with how it is changed, then entries (JSON objects),
 // a line each. They are linked as the daemon links them; then, by the first line `AT LENGTH TEXT`, a piece of the log is replaced. Whatever that
 // changed must be found, but for whole lines that are gone from the end. With a first line that is no such thing the rest is a log as it stands.
-import { GENESIS, type Head, linkLine, readLine } from '../../../daemon/audit/chain.ts';
+import { GENESIS, type Head, linkLine, readBytes } from '../../../daemon/audit/chain.ts';
 import { describeEntry, readShown } from '../../../daemon/audit/describe.ts';
 import { tailOf } from '../../../daemon/audit/tail.ts';
 import { ChainCheck, type Verified } from '../../../daemon/audit/verify.ts';
@@ -92,7 +92,7 @@ function looked(log: Buffer, kept?: Head): Verified {
     const bytes = log.subarray(from, end);
     check.next('audit.jsonl', { bytes, number, isEnded: newline >= 0 });
     const line = bytes.toString('utf8');
-    const read = readLine(line);
+    const read = readBytes(bytes);
     if (read.ok) last = { n: read.line.n, hash: read.line.hash };
     const shown = readShown(line);
     if (shown !== undefined) holdPlain(describeEntry(shown), 'a shown line');
