@@ -8,7 +8,7 @@ import { type Failure, writeReport } from './report.ts';
 
 const USAGE = `usage: sudo npm run bench [-- [PART…] [--quick] [--report]]
   without a part: all of them, then the documents
-  --quick   a smoke run with few samples; never for the documents
+  --quick   a smoke run with few samples, without size; never for the documents
   --report  only write docs/benchmarks.md, its plots and the README's table from the results of earlier runs
 parts:
 ${PARTS.map(({ key, about }) => `  ${key.padEnd(12)} ${about}`).join('\n')}
@@ -17,9 +17,13 @@ ${PARTS.map(({ key, about }) => `  ${key.padEnd(12)} ${about}`).join('\n')}
 const { parts, rest, isQuick, isReport } = parse(process.argv.slice(2));
 const failures: Failure[] = [];
 const isAll = parts.length === 0 && !isReport;
-for (const part of isAll ? PARTS.filter(({ isUsual }) => isUsual) : parts) {
+let interrupted: NodeJS.Signals | undefined;
+for (const part of isAll ? PARTS.filter(({ isUsual, takesWords }) => isUsual && !(isQuick && takesWords)) : parts) {
   const why = await run(part);
+  if (interrupted !== undefined) process.exit(interrupted === 'SIGINT' ? 130 : 143);
   if (why !== '') failures.push({ key: part.key, why });
+  // After each: whoever interrupts a long run keeps what there is.
+  if (isAll && !isQuick) writeReport(failures);
 }
 if (isReport || (isAll && !isQuick)) {
   const written = writeReport(failures);
@@ -39,7 +43,10 @@ async function run({ key, minutes }: Part): Promise<string> {
     setTimeout(() => child.kill('SIGTERM'), minutes * 60_000),
     setTimeout(() => child.kill('SIGKILL'), minutes * 60_000 + 10_000),
   ];
-  const forward = (signal: NodeJS.Signals) => child.kill(signal);
+  const forward = (signal: NodeJS.Signals): void => {
+    interrupted = signal;
+    child.kill(signal);
+  };
   process.on('SIGINT', forward).on('SIGTERM', forward);
   const how = await new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(error.message));

@@ -1,5 +1,5 @@
 // The frame of a part: its options, where its result is kept, what it prints.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { machineFacts } from './machine.ts';
@@ -22,9 +22,18 @@ export async function runPart(measure: (options: PartOptions) => Promise<Section
   const command = isQuick ? `${section.command} --quick` : section.command;
   const result: Result = { ...section, ...facts, command, isQuick };
   mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(join(RESULTS, `${section.key}.json`), `${JSON.stringify(result, null, 1)}\n`);
+  // A quick run never takes the place of a real one.
+  const file = join(RESULTS, `${section.key}${isQuick ? '.quick' : ''}.json`);
+  writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
+  giveToOwner(RESULTS, file);
   process.stdout.write(`${sectionMarkdown(result, 'alone')}\n`);
   process.exit(0);
+}
+
+/** With sudo, what is made in the project's folder belongs to the folder's owner, not to root. */
+export function giveToOwner(...files: readonly string[]): void {
+  const { uid, gid } = statSync(fileURLToPath(new URL('../../../package.json', import.meta.url)));
+  for (const file of files) chownSync(file, uid, gid);
 }
 
 /** A line of progress. */

@@ -1,5 +1,5 @@
 // The parts of the benchmark, in the order in which they run and stand in docs/benchmarks.md. A part is the program test/bench/KEY.ts, which ends with
-// runPart (part.ts): its figures then stand in the documents. Those that take words of their own print only.
+// runPart (part.ts): its figures then stand in the documents.
 
 export type Part = {
   /** Name on the command line, in the results folder, and of the program. */
@@ -33,7 +33,7 @@ export const PARTS: readonly Part[] = [
   {
     key: 'size',
     about: '[CLIENTS [jit]] ten thousand clients, a hundred thousand live grants; about five minutes',
-    isUsual: false,
+    isUsual: true,
     minutes: 15,
     takesWords: true,
   },

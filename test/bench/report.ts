@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sectionMarkdown, tableMarkdown } from './markdown.ts';
-import { RESULTS } from './part.ts';
+import { giveToOwner, RESULTS } from './part.ts';
 import { PARTS } from './parts.ts';
 import type { Headline, Result } from './section.ts';
 import { chartSvg } from './svg.ts';
@@ -29,7 +29,9 @@ export function writeReport(failures: readonly Failure[]): readonly string[] {
   writeFileSync(document, documentOf(results, failures));
   const readme = join(ROOT, 'README.md');
   writeFileSync(readme, withTable(readFileSync(readme, 'utf8'), headlineTable(results)));
-  return [document, readme, ...charts.map(({ name }) => join(CHARTS, `${name}.svg`))];
+  const written = [document, readme, ...charts.map(({ name }) => join(CHARTS, `${name}.svg`))];
+  giveToOwner(CHARTS, ...written);
+  return written;
 }
 
 function readResult(key: string): Result | undefined {
