@@ -6,15 +6,16 @@ import { join } from 'node:path';
 import { unixMs } from '../../protocol/brand.ts';
 import type { KnockBody } from '../../protocol/knock.ts';
 import { parsePrivateKey, parsePublicLine } from '../../protocol/openssh.ts';
-import { sealKnock } from '../../protocol/packet.ts';
+import { encodeBody, sealKnock } from '../../protocol/packet.ts';
 import { type Pairing, pairAsClient } from '../../protocol/pairing.ts';
-import { windowOf } from '../../protocol/tags.ts';
+import { tagOf, windowOf } from '../../protocol/tags.ts';
 import type { Host } from '../lab/host.ts';
 import type { Installation, Knocker } from '../lab/installation.ts';
 import { removeScratch, scratchFolder } from '../lab/scratch.ts';
 import { PORT } from '../lab/stage.ts';
 import { waitFor } from '../lab/wait.ts';
 import { pcap } from '../unit/capture-packets.ts';
+import { forge, signed } from '../unit/protocol-forge.ts';
 import type { Path } from './frames.ts';
 
 /** The way from one host to another on the same switch; `more` says what is forged. */
@@ -75,6 +76,27 @@ export class Mint {
 
   /** A packet for PORT, or for what `body` says; as short as a packet may be where that is wanted, else of any length. */
   packet(body: Partial<KnockBody> = {}, length: 'any' | 'shortest' = 'any'): Uint8Array {
+    const { window, slot, wanted } = this.#next(body);
+    // The nonce is asked for first, then what decides the length.
+    let isNonce = true;
+    const random = (count: number): Uint8Array => {
+      const bytes = isNonce || length === 'any' ? new Uint8Array(randomBytes(count)) : new Uint8Array(count);
+      isNonce = false;
+      return bytes;
+    };
+    return sealKnock({ secret: this.#secret, pairing: this.#pairing, window, slot, body: wanted, random });
+  }
+
+  /** What no client says, rightly sealed and signed: the bytes of a body, changed. */
+  forged(body: Partial<KnockBody>, change: (bytes: Uint8Array) => void): Uint8Array {
+    const { window, slot, wanted } = this.#next(body);
+    const bodyBytes = encodeBody(wanted);
+    change(bodyBytes);
+    const [tag, nonce] = [tagOf(this.#pairing, window, slot), new Uint8Array(randomBytes(24))];
+    return forge(this.#pairing, signed(this.#secret, this.#pairing.server, { tag, nonce, bodyBytes }));
+  }
+
+  #next(body: Partial<KnockBody>): { readonly window: number; readonly slot: number; readonly wanted: KnockBody } {
     const sentAtMs = body.sentAtMs ?? unixMs(Date.now());
     const window = windowOf(sentAtMs);
     const slot = this.#used.get(window) ?? 0;
@@ -88,14 +110,7 @@ export class Mint {
       ...body,
       sentAtMs,
     };
-    // The nonce is asked for first, then what decides the length.
-    let isNonce = true;
-    const random = (count: number): Uint8Array => {
-      const bytes = isNonce || length === 'any' ? new Uint8Array(randomBytes(count)) : new Uint8Array(count);
-      isNonce = false;
-      return bytes;
-    };
-    return sealKnock({ secret: this.#secret, pairing: this.#pairing, window, slot, body: wanted, random });
+    return { window, slot, wanted };
   }
 }
 

@@ -102,7 +102,10 @@ describe(`${backendName()}: around the gate`, { skip, timeout: 120_000 }, () => 
   });
 });
 
-for (const capture of ['nflog', 'raw', 'udp'] as const) {
+/** With iptables no capture has a sieve before it, and the short run takes one. */
+const CAPTURES = isNftables() || process.env['POSTERN_ATTACK'] === 'full' ? (['nflog', 'raw', 'udp'] as const) : (['nflog'] as const);
+
+for (const capture of CAPTURES) {
   describe(`${backendName()}, capture: ${capture}: to the knock port`, { skip, timeout: 120_000 }, () => {
     let stage: Stage;
     let alice: Mint;

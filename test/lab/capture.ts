@@ -16,6 +16,8 @@ export type CaptureOptions = {
   readonly interface?: string;
   /** in: towards this host. */
   readonly direction?: 'in' | 'out' | 'inout';
+  /** Only so much of each frame, and room for many: for floods. `stop` says whether any was missed. */
+  readonly bytesOfFrame?: number;
 };
 
 /** An Ethernet frame. `ip` starts at the network header. */
@@ -40,7 +42,8 @@ export class Capture {
     const filter = options.filter === undefined ? [] : [`(${options.filter}) or udp port ${MARKER_PORT}`];
     // -U and immediate mode: a packet is in the file as soon as the kernel showed it. -Z root: the folder is ours alone.
     const name = options.interface ?? host.interfaces[0]?.name ?? 'lo';
-    const quick = ['-U', '--immediate-mode', '-s', '0', '-Z', 'root', '-w', join(folder, 'capture.pcap')];
+    const size = options.bytesOfFrame === undefined ? ['-s', '0'] : ['-s', String(options.bytesOfFrame), '-B', '16384'];
+    const quick = ['-U', '--immediate-mode', ...size, '-Z', 'root', '-w', join(folder, 'capture.pcap')];
     const running = host.start(['tcpdump', '-n', '-i', name, '-Q', options.direction ?? 'inout', ...quick, ...filter]);
     await running.waitForOutput(/listening on/);
     return new Capture(host, folder, running);
@@ -74,9 +77,10 @@ export class Capture {
     return this.frames();
   }
 
-  /** Ends tcpdump; the file can still be read (for tcpreplay). */
-  async stop(): Promise<void> {
+  /** Ends tcpdump; the file can still be read (for tcpreplay). Gives the number of frames that it could not keep up with. */
+  async stop(): Promise<number> {
     await this.#running.stop();
+    return Number(/(\d+) packets dropped by kernel/.exec(this.#running.stderr)?.[1] ?? 0);
   }
 
   async close(): Promise<void> {

@@ -12,7 +12,7 @@ type Reference = { readonly file: string; readonly title: string | undefined };
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const FOLDERS = ['unit', 'integration', 'system', 'fuzz', 'attack'];
-const DOCUMENTS = ['faults.md', 'knocking.md', 'threat-model.md'];
+const DOCUMENTS = ['attacks.md', 'faults.md', 'knocking.md', 'threat-model.md'];
 
 describe('every test that a document names is there', () => {
   const titles = readTitles();
