@@ -28,7 +28,6 @@ const SEGMENTS: Readonly<
   'FIN, PSH, URG': { flags: FLAG.fin | FLAG.psh | FLAG.urg },
   RST: { flags: FLAG.rst },
   'SYN with a wrong checksum': { flags: FLAG.syn, checksum: 'wrong' },
-  'SYN with a service class': { flags: FLAG.syn, ip: { tos: 0x48 } },
   'SYN with a hop limit of two': { flags: FLAG.syn, ip: { ttl: 2 } },
 };
 
