@@ -1,6 +1,6 @@
 // npm run model: many histories by chance, the model and a real posternd side by side. What it compares stands in compare.ts.
 import { parseArgs } from 'node:util';
-import { tally } from './commands.ts';
+import { tally } from './happening.ts';
 import { runHistories } from './run.ts';
 
 const USAGE = 'usage: sudo npm run model -- [--runs N] [--seed S] [--path P] [--replay-path R] [--no-shrink]';

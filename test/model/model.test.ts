@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fakeClockMissing } from '../lab/fake-clock.ts';
 import { labMissing } from '../lab/lab.ts';
-import { tally } from './commands.ts';
+import { tally } from './happening.ts';
 import { runHistories } from './run.ts';
 
 const SEED = 20261121;
