@@ -3,8 +3,16 @@
 // changed must be found, but for whole lines that are gone from the end. With a first line that is no such thing the rest is a log as it stands.
 import { GENESIS, type Head, linkLine, readBytes } from '../../../daemon/audit/chain.ts';
 import { describeEntry, readShown } from '../../../daemon/audit/describe.ts';
+import { decisionEntry } from '../../../daemon/audit/entries.ts';
 import { tailOf } from '../../../daemon/audit/tail.ts';
 import { ChainCheck, type Verified } from '../../../daemon/audit/verify.ts';
+import { addressFromBytes } from '../../../protocol/address.ts';
+import { unixMs } from '../../../protocol/brand.ts';
+import { secretFromSeed } from '../../../protocol/identity.ts';
+import type { KnockBody } from '../../../protocol/knock.ts';
+import { openKnock, sealKnock } from '../../../protocol/packet.ts';
+import { pairAsServer } from '../../../protocol/pairing.ts';
+import { windowOf } from '../../../protocol/tags.ts';
 import { hold, holdPlain } from '../hold.ts';
 import type { FuzzTarget } from '../target.ts';
 
@@ -105,6 +113,29 @@ function looked(log: Buffer, kept?: Head): Verified {
   return verified;
 }
 
+/** Entries with true signatures, as decisions write them: a granted and a refused knock. */
+function signedEntries(): readonly string[] {
+  const [own, server] = [secretFromSeed(new Uint8Array(32).fill(1)), secretFromSeed(new Uint8Array(32).fill(2))];
+  const at = unixMs(1_795_269_612_345);
+  const pairing = pairAsServer(server, own.publicKey);
+  const body: KnockBody = {
+    action: { kind: 'open', lifetimeSeconds: 30, once: false },
+    sentAtMs: at,
+    source: { kind: 'unbound' },
+    sourcePort: 0,
+    requests: [{ kind: 'service', name: 'ssh' }],
+  };
+  return [1, 2].map((slot) => {
+    const random = (count: number) => new Uint8Array(count).fill(slot);
+    const opened = openKnock(sealKnock({ pairing, secret: own, window: windowOf(at), slot, body, random }), pairing, windowOf(at));
+    hold(opened.ok, 'a knock that does not open');
+    const knock = { client: own.publicKey, server: server.publicKey, proof: opened.proof };
+    const common = { client: 'alice', address: addressFromBytes(Uint8Array.of(192, 0, 2, 7)), knock };
+    const granted = { kind: 'granted', services: ['ssh'], lifetimeSeconds: 30, prolonged: false, grants: [], ...common } as const;
+    return decisionEntry(slot === 1 ? granted : { kind: 'dropped', reason: 'not-allowed', detail: 'tcp/23', ...common }, at) ?? '';
+  });
+}
+
 const TIME = '"time":"2026-11-21T12:00:00.000Z"';
 const ENTRIES = [
   `{${TIME},"event":"begin","format":1,"previous_file":null,"why":"first"}`,
@@ -127,6 +158,8 @@ export const target: FuzzTarget = {
     `0 0 \n${ENTRIES.slice(0, 3).join('\n')}`,
     `${linked(ENTRIES.slice(0, 1)).length} 999 \n${ENTRIES.slice(0, 2).join('\n')}`,
     `300 999 \n${ENTRIES.slice(0, 3).join('\n')}`,
+    `900 5 \n${signedEntries().join('\n')}`,
+    `300 1 x\n${[...signedEntries(), signedEntries()[0]].join('\n')}`,
     `500 1 \n${ENTRIES.slice(2).join('\n')}`,
     `x\n${linked(ENTRIES.slice(0, 4)).toString()}`,
     `x\n${linked(ENTRIES).toString().split('\n').toSorted().join('\n')}`,
