@@ -1,7 +1,6 @@
 // Loads what `posternd run` needs, piece by piece: evaluated in one go it would be the longest time for which the event loop stands still.
 // Nobody can knock yet; but systemd is told that the daemon starts, and the machine may be ten times as slow as ours. Decides nothing.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { collectAlone } from '../collector.ts';
 
 /**
  * What takes longest to evaluate without V8's compiler, before what needs it: each piece in a turn of its own. `yaml/util` is half of `yaml`. Leaving one
@@ -23,7 +22,6 @@ const PIECES: readonly (() => Promise<unknown>)[] = [
 
 /** The module of the command, with everything that it needs evaluated. */
 export async function loadRun(): Promise<typeof import('./run.ts')> {
-  collectAlone();
   for (const load of PIECES) {
     await load();
     await nextTurn();
