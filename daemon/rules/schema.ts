@@ -24,10 +24,12 @@ const publicLine = text(parsePublicLine, '^ssh-ed25519 AAAA[A-Za-z0-9+/]+={0,2}(
 const cronForm = text((raw) => {
   if (raw.trim().split(/\s+/).length !== 5)
     return wrong(`not a time window: ${quoted(raw)}`, 'write five fields: minute hour day month weekday');
-  if (isCron(raw)) return right(raw);
+  // node-cron writes every number of a range down before it looks whether they are minutes: 0-999999999 would take the process with it.
+  const mayBeRead = !/\d{3}/.test(raw);
+  if (mayBeRead && isCron(raw)) return right(raw);
   const [minute, hour, day, month, weekday] = raw.trim().split(/\s+/);
   // Each field means something, and together they never come: 30 2 is the 30th of February.
-  if (isCron(`${minute} ${hour} ${day} * ${weekday}`) && isCron(`${minute} ${hour} * ${month} ${weekday}`))
+  if (mayBeRead && isCron(`${minute} ${hour} ${day} * ${weekday}`) && isCron(`${minute} ${hour} * ${month} ${weekday}`))
     return wrong(`this time window never comes: ${quoted(raw)} names a day that no such month has`, 'correct the day or the month');
   return wrong(`not a time window: ${quoted(raw)}`, 'write it as in cron, "* 8-17 * * mon-fri"');
 });

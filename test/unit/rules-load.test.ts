@@ -71,6 +71,12 @@ const MISTAKES: readonly Case[] = [
     /^a.yaml:5:15: this entry gives more than 1024 ports by default/,
   ],
   ['a cron form of six fields', entry('when: "0 * 8-17 * * 1"'), /^a.yaml:6:11: not a time window: .*write five fields/],
+  [
+    'a cron form with a range that is too long to be written down',
+    entry('when: "* 8-17 * * 1-4294967295"'),
+    /^a.yaml:6:11: not a time window/,
+  ],
+  ['a cron form with a number of three digits', entry('when: "*/100 * * * *"'), /^a.yaml:6:11: not a time window/],
   ['a cron form that is none', entry('when: "* 8-27 * * mon-fri"'), /^a.yaml:6:11: not a time window/],
   ['a zone that does not exist', entry('timezone: Europe/Berlni'), /^a.yaml:6:15: no time zone is called "Europe\/Berlni"/],
   ['a list of cron forms with one that is none', entry('when: ["* 8-17 * * mon-fri", "every day"]'), /^a.yaml:6:34: not a time window/],
