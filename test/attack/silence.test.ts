@@ -69,7 +69,7 @@ describe(`${backendName()}: on the server's way out`, { skip, timeout: 600_000 }
         for (const port of [PORT, FORBIDDEN_PORT]) assert.notEqual(found[`${port}/tcp`], 'open');
         await nmap(stage.stranger, address(), '-sU', '-p', PORTS);
         if (!FULL) return;
-        const versions = await nmap(stage.stranger, address(), '-sS', '-sV', '-p', `${PORT},${OPEN_PORT}`);
+        const versions = await nmap(stage.stranger, address(), '-sS', '-sV', '--version-light', '-p', `${PORT},${OPEN_PORT}`);
         assert.equal(versions[`${PORT}/tcp`], 'filtered');
         for (const kind of ['-sF', '-sX', '-sN', '-sA', '-sM']) await nmap(stage.stranger, address(), kind, '-p', `${PORT},${CLOSED_PORT}`);
       });
