@@ -27,7 +27,8 @@ function run(input: Uint8Array): string {
   const read = parseInvitation(line);
   if (!read.ok) {
     holdPlain(read.why, 'the reason');
-    hold(read.why.length < 400, 'a reason without end');
+    // 64 letters of a host, each an escape of six.
+    hold(read.why.length < 600, 'a reason without end');
     if (line.trim().startsWith(PREFIX))
       holdSecret(line.trim().slice(PREFIX.length), read.why, input[0] === 1 ? Buffer.from(input).toString('latin1') : '');
     return read.fault;
