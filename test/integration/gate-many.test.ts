@@ -67,6 +67,18 @@ describe('thousands of openings', { skip }, () => {
     });
   }
 
+  test('a few: what remains of them is counted from the call on, whatever comes in between', async () => {
+    const since = performance.now();
+    const installing = gate.install(LAYOUT, crowd(50));
+    // A busy machine, in the middle of it.
+    while (performance.now() < since + 300);
+    await installing;
+    const passedMs = performance.now() - since;
+    const longest = Math.max(...(await gate.standing()).map(({ remainingMs }) => remainingMs));
+    // Two ticks of the kernel's clock aside, where it ticks a hundred times a second.
+    assert.ok(longest <= LIFETIME_MS - passedMs + 20, `${longest} ms of ${LIFETIME_MS} after ${passedMs} ms`);
+  });
+
   test('a one-shot that is used while they are loaded anew stays used', async () => {
     const service = await echoService(22);
     const once = timed(opening('once', CLIENT[4], 'tcp/22'), LIFETIME_MS);

@@ -102,17 +102,20 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
       const flags = await flagsFor(passing);
       const fresh = attempt('put up the gate', () => readTable(conversation, table) === undefined);
       const { early, late, after } = openings.length <= FEW_OPENINGS ? allAtOnce(openings) : await inParts(openings, fresh);
-      const request = (encoded: EncodedOpenings): readonly Request[] => {
+      const request = (encode: (passedMs: number) => EncodedOpenings): readonly Request[] => {
         // After a flush those that conntrack knows go on by themselves. Who slipped in meanwhile gets no element that would let it in again.
         const carried = fresh ? liveOnes(layout, installed === undefined ? undefined : older) : takeOver(conversation, table);
         if (installed === undefined) older = new Set(VERSIONS.flatMap((version) => admittedIn(carried, version)));
-        const unspent = encodeOpenings(table, standingStill(conversation, table, late, performance.now() - sinceMs));
-        return installRequests(table, flags, layout, joined(encoded, unspent), carried);
+        // Asking the kernel for all this takes long on a busy machine: what remains of the openings is what remains now.
+        const passedMs = performance.now() - sinceMs;
+        const unspent = encodeOpenings(table, aged(standingStill(conversation, table, late), passedMs));
+        return installRequests(table, flags, layout, joined(encode(passedMs), unspent), carried);
       };
-      if (early.length <= FEW_OPENINGS) attempt('put up the gate', () => conversation.transact(request(encodeOpenings(table, early))));
+      if (early.length <= FEW_OPENINGS)
+        attempt('put up the gate', () => conversation.transact(request((passedMs) => encodeOpenings(table, aged(early, passedMs)))));
       else {
         const encoded = await encodeMany(table, early, sinceMs);
-        await attemptAsync('put up the gate', () => conversation.transactAsync(request(encoded)));
+        await attemptAsync('put up the gate', () => conversation.transactAsync(request(() => encoded)));
       }
       installed = attempt('read the gate', () => fingerprint(conversation, table));
       attempt('watch the gate', keepWatch);
@@ -204,18 +207,15 @@ function takeOver(conversation: Conversation, table: string): Carried {
   };
 }
 
-/** Those that stand in the kernel to this moment, with what is left of them after `passedMs`. */
-function standingStill(
-  conversation: Conversation,
-  table: string,
-  openings: readonly TimedOpening[],
-  passedMs: number,
-): readonly TimedOpening[] {
+/** Those that stand in the kernel to this moment. */
+function standingStill(conversation: Conversation, table: string, openings: readonly TimedOpening[]): readonly TimedOpening[] {
   if (openings.length === 0) return [];
   const standing = new Set(readOpenings(conversation, table, ONE_SHOT_KINDS).map(({ opening }) => openingKey(opening)));
-  return openings
-    .filter(({ opening }) => standing.has(openingKey(opening)))
-    .map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
+  return openings.filter(({ opening }) => standing.has(openingKey(opening)));
+}
+
+function aged(openings: readonly TimedOpening[], passedMs: number): readonly TimedOpening[] {
+  return openings.map(({ opening, remainingMs }) => ({ opening, remainingMs: remainingMs - passedMs }));
 }
 
 function joined(some: EncodedOpenings, others: EncodedOpenings): EncodedOpenings {
