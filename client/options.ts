@@ -70,9 +70,12 @@ export function checkOptions(host: string, services: readonly string[], command:
   const problems: string[] = [];
   if (!HOST.test(host)) problems.push(hostProblem(host));
   const asked = parseRequests(services);
-  problems.push(...asked.problems);
-  if (asked.problems.length > 0 && command.length === 0 && services.some((text) => /[@:~]|\.\w/.test(text)))
-    problems.push('a command to run once the door is open stands behind --, as in: knock web1 ssh -- ssh root@web1');
+  const remote = command.length === 0 ? services.find((text) => text.includes('@')) : undefined;
+  if (remote === undefined) problems.push(...asked.problems);
+  else
+    problems.push(
+      `not a service: ${quote(remote)}: a command to run once the door is open stands behind --, as in: knock web1 ssh -- ssh root@web1`,
+    );
   if (raw.ipv4 === true && raw.ipv6 === true) problems.push('-4 and -6 exclude each other: leave both out to use every address');
   if (raw.once === true && raw.sourcePort !== undefined)
     problems.push('--once and --source-port exclude each other: a server can hold a grant to one connection or to one port, not to both');

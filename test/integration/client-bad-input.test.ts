@@ -104,6 +104,11 @@ const LINES: readonly { readonly args: readonly string[]; readonly says: RegExp;
   { args: ['close'], says: /^knock: missing required argument 'HOST'/ },
   { args: ['hold', '127.0.0.1', 'tcp/9', '-t', '3s'], says: /^knock: a lifetime of 3 s cannot be held with 16 knocks a minute/ },
   { args: ['--once', 'hold', '127.0.0.1'], says: /^knock: --once does not go with knock hold/ },
+  {
+    args: ['web1', 'ssh', 'ssh', 'root@web1'],
+    says: /^knock: not a service: "root@web1": a command to run .* stands behind --, as in: knock web1 ssh -- ssh root@web1$/,
+    code: 2,
+  },
   { args: ['hodl', '127.0.0.1'], says: /^knock: (not a service|the name "hodl"|.*server key of "hodl")/, code: 2 },
   { args: ['add', 'postern1:AAAA'], says: /^knock: the invitation / },
   { args: ['add', 'postern2:AAAA'], says: /^knock: this invitation is of version 2/ },

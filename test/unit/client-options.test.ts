@@ -28,11 +28,13 @@ function problemsOf(attempt: () => unknown): readonly string[] {
 }
 
 describe('options', () => {
-  test('a command whose -- was forgotten: says where it belongs', () => {
-    const says = 'a command to run once the door is open stands behind --, as in: knock web1 ssh -- ssh root@web1';
-    assert.equal(problemsOf(() => checkOptions('web1', ['ssh', 'root@web1'], [], {})).at(-1), says);
-    assert.equal(problemsOf(() => checkOptions('web1', ['s_h'], [], {})).includes(says), false);
-    assert.equal(problemsOf(() => checkOptions('web1', ['ssh', 'root@web1'], ['true'], {})).includes(says), false);
+  test('a command whose -- was forgotten: says in one line where it belongs', () => {
+    const says = /^not a service: "root@web1": a command to run once the door is open stands behind --, as in: /;
+    const problems = problemsOf(() => checkOptions('web1', ['ssh', 'scp', 'root@web1'], [], {}));
+    assert.equal(problems.length, 1);
+    assert.match(problems[0] ?? '', says);
+    assert.doesNotMatch(problemsOf(() => checkOptions('web1', ['s_h'], [], {}))[0] ?? '', says);
+    assert.doesNotMatch(problemsOf(() => checkOptions('web1', ['root@web1'], ['true'], {}))[0] ?? '', says);
   });
 
   const accepted: readonly { readonly text: string; readonly raw: RawOptions; readonly gives: object }[] = [
