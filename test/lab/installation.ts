@@ -194,10 +194,10 @@ export class Knocker {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       writeFileSync(file, 'profiles:\n');
     }
-    // As `knock add` writes it.
-    const profiles = addresses.map(
-      (address, at) => `  ${server.host.name}${at === 0 ? 4 : 6}:\n    host: ${address}\n    server_key: ${key}\n    slots: 64\n`,
-    );
+    const profiles = addresses.map((address, at) => {
+      const fields = { host: address, server_key: key, slots: 64 };
+      return `  ${server.host.name}${at === 0 ? 4 : 6}: ${JSON.stringify(fields)}\n`;
+    });
     writeFileSync(file, profiles.join(''), { flag: 'a' });
   }
 
