@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { PORT, REQUEST, Stage } from '../lab/stage.ts';
 import { asTime, digits, quantile } from './figures.ts';
 import { type PartOptions, progress, runPart } from './part.ts';
+import { writePlainProfiles } from './plain-profiles.ts';
 import type { Section } from './section.ts';
 
 const KNOCK = fileURLToPath(new URL('../../client/knock.cjs', import.meta.url));
@@ -37,6 +38,7 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
   const rounds = isQuick ? 5 : 60;
   const stage = await Stage.create({ label: 'bench', allow: [{ services: [REQUEST], ttl: '30s' }] });
   try {
+    writePlainProfiles(stage.alice.home);
     const times = new Map<Kind['key'], number[]>(KINDS.map(({ key }) => [key, []]));
     // One round that does not count: what the first start reads from the disk.
     for (let round = -1; round < rounds; round += 1) {

@@ -6,6 +6,7 @@ import { Installation, Knocker } from '../../lab/installation.ts';
 import { SLOTS, TIMED_PORT, writeCrowd } from '../crowd.ts';
 import { CrowdKnocks, TIMED_REQUEST } from '../crowd-knocks.ts';
 import type { SentKnock } from '../knock-sender-calls.ts';
+import { writePlainProfiles } from '../plain-profiles.ts';
 import { unitEnvironment } from '../unit.ts';
 import { GRANT_SECONDS, type Ground, type SystemUnderTest } from './system.ts';
 
@@ -46,6 +47,7 @@ export async function createPostern(ground: Ground, options: PosternOptions): Pr
   const crowd = new CrowdKnocks(Buffer.from(key.value.publicKey).toString('base64'), slots);
   const person = await Knocker.create(client, 'alice');
   person.trust(installation);
+  writePlainProfiles(person.home);
   installation.writeRules(rulesOf(person));
   let next = 0;
 
