@@ -85,8 +85,8 @@ connection does not need, and ours): "loads, refuses the port" does this and not
     headlines: [
       {
         figure: 'first byte through `knock proxy`, more than a direct connection',
-        goal: 'within 10 ms once node and our code are loaded',
-        ours: `${more('knocking', 'refused')} with the knock, ${more('open', 'refused')} at an open door; with loading ${more('knocking', 'direct')} and ${more('open', 'direct')}`,
+        goal: 'within 10 ms once node has started',
+        ours: `${more('knocking', 'refused')} with the knock, ${more('open', 'refused')} at an open door, beyond loading our code; with it ${more('knocking', 'direct')} and ${more('open', 'direct')}`,
         peers: '',
       },
     ],
