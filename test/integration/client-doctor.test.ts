@@ -346,8 +346,11 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
         const before = minute();
         await dora.knock(['server4', `udp/${UDP_PORT}`], { mayFail: true });
         const result = await dora.knock(['doctor', 'server4', REQUEST, '--json', '--timeout', '1s'], { mayFail: true });
-        // Over the edge of a minute there is a slot again.
-        if (minute() !== before) continue;
+        // Over the edge of a minute there is a slot again, and the door may be open by now.
+        if (minute() !== before) {
+          await stage.postern.posternd(['revoke', 'dora'], { mayFail: true });
+          continue;
+        }
         const report = JSON.parse(result.stdout) as Report;
         assert.deepEqual([result.code, found(report, 'knock'), found(report, 'door')], [1, ['failed no-slot'], ['skipped not-sent']]);
         assert.match(finding(report, 'knock').says, /^all knocks of this minute from this key to "server4" are used: try again in \d+ s$/);
