@@ -40,7 +40,7 @@ export async function examineConfiguration(
 ): Promise<Found<{ readonly profile: Readonly<Profile>; readonly ssh: SshHost }>> {
   try {
     const file = options.config ?? clientPaths(world).configFile;
-    const profile = await findProfile(options.host, options.config, file);
+    const profile = await (await findProfile(options.host, options.config, file)).whole();
     const ssh = findSshHost(options.host, profile.host, world);
     const parts = [
       Object.keys(profile).length > 0 ? `profile ${quote(options.host)} in ${quote(file)}` : 'no profile of that name',

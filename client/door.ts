@@ -1,15 +1,15 @@
 // Knocks at every address of a host and watches what opens. Decides when to knock again; says nothing to the user itself.
-import type { Socket } from 'node:net';
 import type { IpAddress } from '../protocol/address.ts';
 import { type Parsed, parsed, unixMs } from '../protocol/brand.ts';
 import type { KnockSource } from '../protocol/knock.ts';
 import { sealKnock } from '../protocol/packet.ts';
 import { windowOf, windowStartMs } from '../protocol/tags.ts';
+import { DoorWatch } from './door-watch.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
 import { localAddressFor } from './local-address.ts';
 import { openPath, type Path } from './path.ts';
 import type { KnockPlan } from './plan.ts';
-import { PortWatch, type Seen } from './port-watch.ts';
+import type { PortWatch, Seen } from './port-watch.ts';
 import { quote } from './quote.ts';
 import { findTranslation } from './resolve.ts';
 import { chooseSource, needsTranslation } from './source.ts';
@@ -49,12 +49,9 @@ const FIRST_PAUSE_MS = 300;
 // When one port of several has opened, the knock was accepted; the others get this long.
 const STRAGGLER_MS = 300;
 
-/** Who wants the connection itself, not the news that one is possible. */
-export type Taker = (socket: Socket) => void;
-
 export type KnockingOptions = {
-  /** The first connection that is accepted is not closed but handed over, and ends the knocking. */
-  readonly take?: Taker;
+  /** Who looks at the ports since before the plan was made. `plan` tells which. It is closed in the end. */
+  readonly watch?: DoorWatch;
   /** Ends the knocking early. */
   readonly signal?: AbortSignal;
 };
@@ -64,62 +61,41 @@ export async function knockAtAll(
   plan: KnockPlan,
   world: World,
   remark: (text: string) => void,
-  { take, signal }: KnockingOptions = {},
+  { watch: given, signal }: KnockingOptions = {},
 ): Promise<readonly AddressReport[]> {
   const deadlineMs = world.monotonicMs() + plan.timeoutMs;
-  const won = new AbortController();
-  const giveUp = () => won.abort();
+  const watch = given ?? watchOf(plan, world);
+  const giveUp = () => watch.end();
   signal?.addEventListener('abort', giveUp);
   if (signal?.aborted === true) giveUp();
-  const takeFirst = take === undefined ? undefined : firstOnly(take, won);
-  const watched = plan.unchecked === undefined && plan.action.kind === 'open';
-  const watchers = plan.resolved.targets.slice(0, plan.attempts.addresses).map((address) => ({
-    address,
-    watches: watched
-      ? plan.probes.ports.map(
-          (probe) =>
-            new PortWatch({
-              address,
-              port: probe.port,
-              from: localAddressFor(plan.from, address.family),
-              sourcePort: plan.sourcePort,
-              monotonicMs: world.monotonicMs,
-              take: takeFirst,
-            }),
-        )
-      : [],
-  }));
   try {
-    for (const { watches } of watchers) for (const watch of watches) watch.lookBefore();
-    // Lets the first SYNs leave before the computing begins, well ahead of the knock.
-    if (watched) await new Promise((resolve) => setImmediate(resolve));
+    if (given === undefined && watch.doors.some(({ watches }) => watches.length > 0)) await watch.lookBefore();
     const reports = await Promise.all(
-      watchers.map(async ({ address, watches }) => {
-        const report = await new Knocker(plan, world, remark, address, watches).run(won.signal);
-        if (report.ports.length > 0 && report.ports.every((port) => port.after === 'open')) won.abort();
+      watch.doors.map(async ({ address, watches }) => {
+        const report = await new Knocker(plan, world, remark, address, watches).run(watch.won);
+        if (report.ports.length > 0 && report.ports.every((port) => port.after === 'open')) watch.end();
         return report;
       }),
     );
     // Nothing could be sent (no slot is left), but the first connection may still find an open door.
-    if (take !== undefined && reports.every((report) => report.sent === 0))
-      await before(new Promise<void>(() => undefined), deadlineMs - world.monotonicMs(), won.signal);
+    if (given !== undefined && reports.every((report) => report.sent === 0))
+      await before(new Promise<void>(() => undefined), deadlineMs - world.monotonicMs(), watch.won);
     return reports;
   } finally {
     signal?.removeEventListener('abort', giveUp);
-    for (const { watches } of watchers) for (const watch of watches) watch.close();
+    watch.close();
   }
 }
 
-/** Two addresses may open at the same moment: one connection is wanted. */
-function firstOnly(take: Taker, won: AbortController): Taker {
-  return (socket) => {
-    if (won.signal.aborted) {
-      socket.resetAndDestroy();
-      return;
-    }
-    won.abort();
-    take(socket);
-  };
+function watchOf(plan: KnockPlan, world: World): DoorWatch {
+  const isWatched = plan.unchecked === undefined && plan.action.kind === 'open';
+  return new DoorWatch({
+    targets: plan.resolved.targets.slice(0, plan.attempts.addresses),
+    ports: isWatched ? plan.probes.ports.map(({ port }) => port) : [],
+    from: plan.from,
+    sourcePort: plan.sourcePort,
+    monotonicMs: world.monotonicMs,
+  });
 }
 
 /** The knocks at one address, from the first packet until the door is open or the time is over. */

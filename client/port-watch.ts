@@ -71,12 +71,18 @@ export class PortWatch {
     return this.#localTrouble;
   }
 
-  /** Begins one connection whose answer tells whether the port was open already. To be called before the knock leaves. */
-  lookBefore(): void {
+  /**
+   * Begins one connection whose answer tells whether the port was open already. To be called before the knock leaves. Resolves with the answer, if one
+   * comes; never rejects.
+   */
+  async lookBefore(): Promise<void> {
     const startedMs = this.#monotonicMs();
-    // From any port: it says whether the port is open to everybody, and must not stand in the way of the connections after the knock.
-    this.#try(0, (seen) => {
-      if (this.#monotonicMs() - startedMs < FIRST_SYN_MS) this.#before = seen;
+    await new Promise<void>((resolve) => {
+      // From any port: it says whether the port is open to everybody, and must not stand in the way of the connections after the knock.
+      this.#try(0, (seen) => {
+        if (this.#monotonicMs() - startedMs < FIRST_SYN_MS) this.#before = seen;
+        resolve();
+      });
     });
   }
 

@@ -4,11 +4,10 @@ import type { SecretKey } from '../protocol/identity.ts';
 import type { Action } from '../protocol/knock.ts';
 import { pairAsClient } from '../protocol/pairing.ts';
 import { DEFAULT_SLOTS } from '../protocol/tags.ts';
-import { CommandError, isCommandError } from './command-error.ts';
+import { isCommandError } from './command-error.ts';
 import { findIdentity, findPsk, findServerKey, knownAs } from './find-keys.ts';
-import { findProfile, nearestProfile } from './find-profile.ts';
 import type { Identity } from './identity-file.ts';
-import { localAddresses } from './local-address.ts';
+import { type Located, locate, outcomeOf } from './locate.ts';
 import type { KnockOptions } from './options.ts';
 import { clientPaths } from './paths.ts';
 import { budgetAttempts, DEFAULT_KNOCK_PORT, type KnockPlan } from './plan.ts';
@@ -16,11 +15,11 @@ import type { Profile } from './profile-fields.ts';
 import { quote } from './quote.ts';
 import { type Resolved, resolveHost } from './resolve.ts';
 import type { ServerKey } from './server-key.ts';
-import { atSshPort, type ProbePlan, parseRequests, planProbes } from './services.ts';
+import { type ProbePlan, planProbes } from './services.ts';
 import { SlotDrawer } from './slots.ts';
 import type { SettledMode } from './source.ts';
-import { findSshHost, type SshHost } from './ssh-host.ts';
-import { reachable, settleMode } from './targets.ts';
+import type { SshHost } from './ssh-host.ts';
+import { reachable } from './targets.ts';
 import { type Clock, correctionMs, offsetText, type TimeSource } from './time-source.ts';
 import type { World } from './world.ts';
 
@@ -35,44 +34,52 @@ export type Prepared = {
   readonly lookUp: () => Promise<Resolved>;
 };
 
-/** `action` says whether to open or to close. Each `remark` is for `-v`. */
+export type Keys = { readonly profile: Readonly<Profile>; readonly serverKey: ServerKey; readonly identity: Identity };
+
+/** Reads the keys, while the name is still looked up. Asks for a passphrase if it must. */
+export async function readKeys(
+  { found, ssh, requests, lookup }: Located,
+  options: KnockOptions,
+  world: World,
+  remark: (text: string) => void,
+): Promise<Keys> {
+  const profile = await found.whole();
+  const findKey = () => findServerKey(ssh.host, options, profile, knownAs(ssh, requests));
+  const serverKey = await rather(findKey, lookup);
+  const identity = await findIdentity(options, profile, ssh, clientPaths(world), world);
+  remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
+  return { profile, serverKey, identity };
+}
+
+/** `kind` says whether to open or to close. */
+export async function planKnock(
+  kind: Action['kind'],
+  { ssh, requests, source, from, lookup }: Located,
+  keys: Keys,
+  options: KnockOptions,
+  world: World,
+  remark: (text: string) => void,
+): Promise<Prepared> {
+  const time: TimeSource = options.time ?? keys.profile.time ?? { kind: 'system' };
+  const asking = time.kind === 'system' || options.dryRun ? undefined : outcomeOf(askClock(time, from, options, world));
+  const resolved = reachable(await lookup(), source, from);
+  remark(`${quote(ssh.host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
+  const clock: Clock = (await asking?.()) ?? { kind: 'system' };
+  if (clock.kind !== 'system')
+    remark(clock.kind === 'unknown' ? clock.why : `this machine's clock is ${offsetText(clock.offsetMs)} ${clock.source}`);
+  return assembleKnock({ kind, options, ...keys, ssh, requests, source, from, resolved, time, clock }, world, remark);
+}
+
+/** All of it, one after the other. */
 export async function prepareKnock(
   kind: Action['kind'],
   options: KnockOptions,
   world: World,
   remark: (text: string) => void,
 ): Promise<Prepared> {
-  const paths = clientPaths(world);
-  const profile = await findProfile(options.host, options.config, paths.configFile);
-  const ssh = findSshHost(options.host, profile.host, world);
-  for (const text of ssh.remarks) remark(text);
-  const { host } = ssh;
-  const asked = options.requests.length > 0 ? options.requests : parseRequests(profile.services ?? []).requests;
-  const requests = atSshPort(asked, ssh.port);
-  // The name is looked up while the keys are read. Its failure is looked at below, after any error about keys.
-  const lookup = outcomeOf(
-    resolveHost(host, options.family ?? ssh.family, options.timeoutMs).catch(async (cause: unknown) => {
-      const meant =
-        isCommandError(cause) && cause.code === 'lookup-failed'
-          ? await nearestProfile(host, options.config ?? paths.configFile)
-          : undefined;
-      throw meant === undefined || meant === host ? cause : unknownName(host, meant);
-    }),
-  );
-  const findKey = () => findServerKey(host, options, profile, knownAs(ssh, requests));
-  const serverKey = await rather(findKey, lookup);
-  const identity = await findIdentity(options, profile, ssh, paths, world);
-  remark(`key ${quote(identity.path)}, server key from ${serverKey.origin}`);
-  const source = settleMode(options.source ?? profile.source ?? { kind: 'auto' }, profile);
-  const from = localAddresses(options.via, source);
-  const time: TimeSource = options.time ?? profile.time ?? { kind: 'system' };
-  const asking = time.kind === 'system' || options.dryRun ? undefined : outcomeOf(askClock(time, from, options, world));
-  const resolved = reachable(await lookup(), source, from);
-  remark(`${quote(host)} is ${resolved.targets.map((target) => target.text).join(', ')}`);
-  const clock: Clock = (await asking?.()) ?? { kind: 'system' };
-  if (clock.kind !== 'system')
-    remark(clock.kind === 'unknown' ? clock.why : `this machine's clock is ${offsetText(clock.offsetMs)} ${clock.source}`);
-  return assembleKnock({ kind, options, profile, ssh, requests, serverKey, identity, source, from, resolved, time, clock }, world, remark);
+  const located = await locate(options, world, remark);
+  const keys = await readKeys(located, options, world, remark);
+  return await planKnock(kind, located, keys, options, world, remark);
 }
 
 /** All that was found, and nothing that has to be asked for. */
@@ -125,10 +132,6 @@ export async function askClock(time: TimeSource, from: readonly IpAddress[], opt
   return await askTime(time, { now: world.now, from, timeoutMs: options.timeoutMs });
 }
 
-function unknownName(host: string, meant: string): CommandError {
-  return new CommandError(1, 'lookup-failed', `the name ${quote(host)} is not known: did you mean the profile ${quote(meant)}?`);
-}
-
 function drawer(
   stateDir: string,
   secret: SecretKey,
@@ -163,17 +166,4 @@ async function rather<T>(attempt: () => T, basic: () => Promise<unknown>): Promi
     if (isCommandError(cause) && cause.code === 'server-key-unknown') await basic();
     throw cause;
   }
-}
-
-/** Starts now, throws later: a promise that fails before anyone waits for it would end the process. */
-function outcomeOf<T>(promise: Promise<T>): () => Promise<T> {
-  const settled = promise.then(
-    (value) => ({ ok: true, value }) as const,
-    (cause: unknown) => ({ ok: false, cause }) as const,
-  );
-  return async () => {
-    const result = await settled;
-    if (!result.ok) throw result.cause;
-    return result.value;
-  };
 }

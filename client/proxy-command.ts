@@ -1,19 +1,21 @@
 // `knock proxy HOST PORT`: knocks, and becomes the connection as soon as there is one. Its standard output belongs to whoever called it.
 import { closeSync, fstatSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { CommandError, isCommandError, usageError } from './command-error.ts';
-import { type AddressReport, knockAtAll } from './door.ts';
+import { DoorWatch, type Taker } from './door-watch.ts';
+import { type Located, locate } from './locate.ts';
 import { checkOptions, type KnockOptions } from './options.ts';
-import { type Prepared, prepareKnock } from './prepare.ts';
+import { budgetAttempts } from './plan.ts';
 import type { ProxyLine } from './quick-line.ts';
 import { quote } from './quote.ts';
 import { relay } from './relay.ts';
 import { printError } from './report.ts';
-import { resolveHost } from './resolve.ts';
-import { findSshHost } from './ssh-host.ts';
+import { reachable } from './targets.ts';
 import type { World } from './world.ts';
 
 const STDOUT = 1;
+// Tunable: how long a name may take until the keys are read meanwhile. A resolver of this machine answers sooner.
+const NEAR_NAME_MS = 2;
 
 /** Gives the exit code: 0 when both sides have finished. */
 export async function proxyCommand(line: ProxyLine, world: World): Promise<number> {
@@ -23,7 +25,7 @@ export async function proxyCommand(line: ProxyLine, world: World): Promise<numbe
     if (options.output === 'verbose') world.err(`knock: ${text}\n`);
   };
   try {
-    const socket = await openDoor(options, port, world, remark);
+    const socket = await openDoor(options, world, remark);
     remark(`connected to ${socket.remoteAddress ?? line.host} port ${port}`);
     return await pass(socket, options, world);
   } catch (cause) {
@@ -39,62 +41,89 @@ function portOf(text: string): number {
   throw usageError([`not a port: ${quote(text)} (a number from 1 to 65535, as ssh's %p)`]);
 }
 
-async function openDoor(options: KnockOptions, port: number, world: World, remark: (text: string) => void): Promise<Socket> {
-  let prepared: Prepared;
+/**
+ * The connection is the check, and begins before any key is read: a door that is open needs no knock and no key, and node's cryptography takes longer
+ * to load than a near host to answer.
+ */
+async function openDoor(options: KnockOptions, world: World, remark: (text: string) => void): Promise<Socket> {
+  const located = await locate(options, world, remark);
+  return await new Promise((resolve, reject) => {
+    knockUnlessOpen(located, resolve, options, world, remark).catch(reject);
+  });
+}
+
+/** Resolves when somebody has taken the connection; fails when there will be none. */
+async function knockUnlessOpen(
+  located: Located,
+  take: Taker,
+  options: KnockOptions,
+  world: World,
+  remark: (text: string) => void,
+): Promise<void> {
+  let [isKnocking, isTaken] = [false, false];
+  const takeIt = (socket: Socket) => {
+    isTaken = true;
+    if (!isKnocking) remark('the port is open: no knock is needed');
+    take(socket);
+  };
+  const looking = lookEarly(located, takeIt, options, world);
   try {
-    prepared = await prepareKnock('open', options, world, remark);
+    await atMost(NEAR_NAME_MS, looking);
+    if (isTaken) return;
+    const { planKnock, readKeys } = await import('./prepare.ts');
+    const keys = await readKeys(located, options, world, remark);
+    await turn();
+    if (isTaken) return;
+    const prepared = await planKnock('open', located, keys, options, world, remark);
+    const watch = await looking;
+    const { knockAtAll } = await import('./door.ts');
+    isKnocking = true;
+    // Nothing is tried beside the connection that could use a one-shot grant up.
+    const reports = await knockAtAll({ ...prepared.plan, unchecked: undefined }, world, remark, { watch });
+    prepared.plan.slots.prune(world.now());
+    if (isTaken) return;
+    const { circumstancesOf, explainFailure } = await import('./diagnose.ts');
+    throw explainFailure(reports, circumstancesOf(prepared, undefined, world));
   } catch (cause) {
     if (!isCommandError(cause) || !MAY_BE_OPEN.has(cause.code)) throw cause;
-    return await withoutKnock(cause, options, port, world);
+    if (!(await (await looking).answered(options.timeoutMs))) throw cause;
+  } finally {
+    looking.then(
+      (watch) => watch.close(),
+      () => undefined,
+    );
   }
-  // The connection is the check: nothing is tried beside it that could use a one-shot grant up.
-  const plan = { ...prepared.plan, unchecked: undefined };
-  return await new Promise((resolve, reject) => {
-    let taken = false;
-    const take = (socket: Socket) => {
-      taken = true;
-      resolve(socket);
-    };
-    const judge = async (reports: readonly AddressReport[]) => {
-      plan.slots.prune(world.now());
-      if (taken) return;
-      const { circumstancesOf, explainFailure } = await import('./diagnose.ts');
-      reject(explainFailure(reports, circumstancesOf(prepared, undefined, world)));
-    };
-    knockAtAll(plan, world, remark, { take }).then(judge).catch(reject);
-  });
 }
 
 // Without keys no knock can be made, but a host that needs none (a trusted network, a host without posternd) is reached as ever.
 const MAY_BE_OPEN: ReadonlySet<string> = new Set(['server-key-unknown', 'no-identity', 'no-passphrase']);
 
-async function withoutKnock(why: CommandError, options: KnockOptions, port: number, world: World): Promise<Socket> {
-  const ssh = findSshHost(options.host, undefined, world);
-  const { targets } = await resolveHost(ssh.host, options.family ?? ssh.family, options.timeoutMs);
-  for (const target of targets) {
-    const socket = await tryPlainly(target.text, port, options.timeoutMs / targets.length);
-    if (socket === undefined) continue;
-    if (options.output !== 'quiet') world.err(`knock: connected without a knock, the port is open: ${why.message}\n`);
-    return socket;
-  }
-  throw why;
+/** The first connections, at all addresses that will be knocked at. Fails as the lookup of the name does. */
+async function lookEarly(located: Located, take: Taker, options: KnockOptions, world: World): Promise<DoorWatch> {
+  const { source, from, probes } = located;
+  const { targets } = reachable(await located.lookup(), source, from);
+  const watch = new DoorWatch({
+    targets: targets.slice(0, budgetAttempts(targets.length, located.slots, options.retries).addresses),
+    ports: probes.ports.map(({ port }) => port),
+    from,
+    sourcePort: options.sourcePort,
+    monotonicMs: world.monotonicMs,
+    take,
+  });
+  await watch.lookBefore();
+  return watch;
 }
 
-async function tryPlainly(host: string, port: number, waitMs: number): Promise<Socket | undefined> {
-  return await new Promise((resolve) => {
-    const socket = connect({ host, port, allowHalfOpen: true });
-    const fail = () => {
-      socket.destroy();
-      resolve(undefined);
-    };
-    const timer = setTimeout(fail, waitMs);
-    socket.once('error', fail);
-    socket.once('connect', () => {
-      clearTimeout(timer);
-      socket.off('error', fail);
-      resolve(socket);
-    });
-  });
+/** Waits for what it gives or fails with, for so long. */
+async function atMost(waitMs: number, promise: Promise<unknown>): Promise<void> {
+  // The clock of timers stands still while a program loads: without a turn this one would be over at once.
+  await turn();
+  await Promise.race([promise.catch(() => undefined), new Promise((resolve) => setTimeout(resolve, waitMs))]);
+}
+
+/** Lets the event loop take in what has come. */
+async function turn(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
 async function pass(socket: Socket, options: KnockOptions, world: World): Promise<number> {

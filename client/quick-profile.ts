@@ -1,6 +1,20 @@
 // Reads the plain form of the client's configuration, as `knock add` writes it, without the YAML parser, whose loading costs as much as the
 // rest of a knock. Gives undefined for anything that is not plain or not right: profile.ts then has the word. Must never differ from it.
+import { parsePublicLine } from '../protocol/openssh.ts';
 import { FIELDS, PROFILE_NAME, type Profile } from './profile-fields.ts';
+
+/**
+ * A profile whose server key is still a line of the right form: whether it is a sound key takes node's cryptography, which costs more than all the rest
+ * and is asked only about the profile that is used.
+ */
+export type QuickProfile = { readonly profile: Readonly<Omit<Profile, 'serverKey'>>; readonly serverLine: string | undefined };
+
+/** The whole profile, or undefined when its key is not sound: profile.ts then says where. */
+export function withKey({ profile, serverLine }: QuickProfile): Readonly<Profile> | undefined {
+  if (serverLine === undefined) return profile;
+  const line = parsePublicLine(serverLine);
+  return line.ok ? { ...profile, serverKey: line.value.publicKey } : undefined;
+}
 
 // Nothing else can change what a line means: no tab, no carriage return, no other script.
 const ASCII = /^[\n -~]*$/;
@@ -11,10 +25,12 @@ const PLAIN = /^(?:[A-Za-z0-9_/]|~\/)[A-Za-z0-9_./+=@:~ -]*$/;
 const ITEM = /^[A-Za-z][A-Za-z0-9_./-]*$/;
 const WHOLE = /^(?:0|[1-9][0-9]{0,8})$/;
 const OTHER_TYPE = /^(?:true|false|null)$/i;
+// 4 + 11 + 4 + 32 bytes in base64. Anything else that may stand there is left to the other reader.
+const SERVER_LINE = /^ssh-ed25519 [A-Za-z0-9+/]{68}(?: .*)?$/;
 const OFFER_FIELD = /(?:ports: \[([^\]]*)\]|(once|default): (true|false))(?:, *|$)/y;
 
 /** The profiles of a file's text, if each of its lines is plain and right. */
-export function readProfilesQuickly(source: string): ReadonlyMap<string, Readonly<Profile>> | undefined {
+export function readProfilesQuickly(source: string): ReadonlyMap<string, QuickProfile> | undefined {
   if (!ASCII.test(source)) return undefined;
   const lines: Line[] = [];
   for (const text of source.split('\n')) {
@@ -25,7 +41,7 @@ export function readProfilesQuickly(source: string): ReadonlyMap<string, Readonl
   }
   const [top, ...rest] = lines;
   if (top === undefined || top.indent !== 0 || top.key !== 'profiles' || top.value !== undefined) return undefined;
-  const profiles = new Map<string, Profile>();
+  const profiles = new Map<string, QuickProfile>();
   const entries = split(rest, 0);
   for (const { line, below } of entries ?? []) {
     const fields = split(below, line.indent);
@@ -58,8 +74,9 @@ function split(lines: readonly Line[], above: number): readonly Entry[] | undefi
   return entries;
 }
 
-function readProfile(fields: readonly Entry[]): Profile | undefined {
+function readProfile(fields: readonly Entry[]): QuickProfile | undefined {
   const profile: Profile = {};
+  let serverLine: string | undefined;
   const seen = new Set<string>();
   for (const { line, below } of fields) {
     const { key, value, indent } = line;
@@ -67,9 +84,13 @@ function readProfile(fields: readonly Entry[]): Profile | undefined {
     seen.add(key);
     const field = Object.hasOwn(FIELDS, key) ? FIELDS[key] : undefined;
     const found = key === 'offers' && value === undefined ? readOffers(below, indent) : below.length === 0 ? readValue(value) : undefined;
-    if (field === undefined || found === undefined || field(found, profile) !== undefined) return undefined;
+    if (field === undefined || found === undefined) return undefined;
+    if (key === 'server_key') {
+      if (typeof found !== 'string' || !SERVER_LINE.test(found)) return undefined;
+      serverLine = found;
+    } else if (field(found, profile) !== undefined) return undefined;
   }
-  return profile;
+  return { profile, serverLine };
 }
 
 function readValue(text: string | undefined): unknown {

@@ -3,19 +3,20 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { parseProfiles } from '../../client/profile.ts';
-import { readProfilesQuickly } from '../../client/quick-profile.ts';
-import { secretFromSeed } from '../../protocol/identity.ts';
+import { readProfilesQuickly, withKey } from '../../client/quick-profile.ts';
+import { type PublicKey, secretFromSeed } from '../../protocol/identity.ts';
 import { formatPublicLine } from '../../protocol/openssh.ts';
 
 const KEY = formatPublicLine(secretFromSeed(new Uint8Array(32).fill(7)).publicKey, 'web1');
 
 /** Undefined when the quick reader leaves it to the other; fails when they differ. */
 function agreed(text: string): ReadonlyMap<string, unknown> | undefined {
-  const quick = readProfilesQuickly(text);
-  if (quick === undefined) return undefined;
+  const found = readProfilesQuickly(text);
+  const quick = found === undefined ? [] : [...found].map(([name, profile]) => [name, withKey(profile)] as const);
+  if (found === undefined || quick.some(([, profile]) => profile === undefined)) return undefined;
   const full = parseProfiles(text, 'config.yaml');
-  assert.deepEqual([full.problems, [...full.profiles]], [[], [...quick]], text);
-  return quick;
+  assert.deepEqual([full.problems, [...full.profiles]], [[], quick], text);
+  return new Map(quick);
 }
 
 describe('profiles read quickly', () => {
@@ -42,6 +43,20 @@ profiles:
     host: 192.0.2.7
     psk_file: /etc/psk file
 `;
+
+  test('a key of the right form that is not sound is refused where it is used, and stops no knock at another host', () => {
+    const unsound = formatPublicLine(new Uint8Array(32) as PublicKey, '');
+    const text = `profiles:\n  a:\n    server_key: ${unsound}\n  b:\n    server_key: ${KEY}\n`;
+    assert.equal(parseProfiles(text, 'config.yaml').problems.length, 1);
+    const found = readProfilesQuickly(text);
+    assert.deepEqual(
+      [...(found ?? [])].map(([name, profile]) => [name, withKey(profile) !== undefined]),
+      [
+        ['a', false],
+        ['b', true],
+      ],
+    );
+  });
 
   test('what knock add writes, and comments', () => {
     assert.deepEqual([...(agreed(WHOLE)?.keys() ?? [])], ['web1', 'db']);

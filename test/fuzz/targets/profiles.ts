@@ -4,7 +4,7 @@ import { CommandError } from '../../../client/command-error.ts';
 import { checkOptions } from '../../../client/options.ts';
 import { parseProfiles } from '../../../client/profile.ts';
 import { readQuickly } from '../../../client/quick-line.ts';
-import { readProfilesQuickly } from '../../../client/quick-profile.ts';
+import { readProfilesQuickly, withKey } from '../../../client/quick-profile.ts';
 import { hold, holdPlain } from '../hold.ts';
 import type { Random } from '../random.ts';
 import type { FuzzTarget } from '../target.ts';
@@ -36,8 +36,9 @@ function profiles(text: string): string {
         'an offer out of range',
       );
   }
-  const quick = readProfilesQuickly(text);
-  if (quick !== undefined) {
+  const found = readProfilesQuickly(text);
+  const quick = new Map([...(found ?? [])].map(([name, profile]) => [name, withKey(profile)]));
+  if (found !== undefined && ![...quick.values()].includes(undefined)) {
     hold(read.problems.length === 0, () => `read quickly, and refused: ${read.problems[0]}`);
     hold(
       isDeepStrictEqual(quick, read.profiles),
