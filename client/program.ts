@@ -20,6 +20,7 @@ import type { RawOptions } from './options.ts';
 import type { ProfilesAction, ProfilesOptions } from './profiles-command.ts';
 import type { HoldLine, KnockLine, ProxyLine } from './quick-line.ts';
 import { quote } from './quote.ts';
+import { usageText } from './usage-text.ts';
 import { VERSION } from './version.ts';
 import type { World } from './world.ts';
 
@@ -41,6 +42,10 @@ export function readFully(argv: readonly string[], world: Pick<World, 'out' | 'e
   const program = define(world, (found) => {
     line = found;
   });
+  let complaining = program;
+  hear(program, (command) => {
+    complaining = command;
+  });
   try {
     if (argv.length === 0) program.help({ error: true });
     program.parse([...argv], { from: 'user' });
@@ -48,10 +53,16 @@ export function readFully(argv: readonly string[], world: Pick<World, 'out' | 'e
     if (!(cause instanceof CommanderError)) throw cause;
     if (cause.code === 'commander.help') return { kind: 'printed', exitCode: 2 };
     if (cause.exitCode === 0) return { kind: 'printed', exitCode: 0 };
-    throw usageError([commanderText(cause)]);
+    throw usageError([usageText(cause.message, complaining)]);
   }
   if (line === undefined) throw new TypeError('commander called no action');
   return line;
+}
+
+/** Which command complains: commander's error does not say. */
+function hear(command: Command, complains: (command: Command) => void): void {
+  command.configureOutput({ outputError: () => complains(command) });
+  for (const each of command.commands) hear(each, complains);
 }
 
 /** The whole command line of knock, for what only looks at it: completion and the manual page. It acts on nothing. */
@@ -163,8 +174,8 @@ function addProfiles(root: Command, found: (line: Line) => void): void {
     .option(...config)
     .addHelpText('after', PROFILES_HELP)
     // A word that is no subcommand would otherwise be taken for nothing.
-    .argument('[SUBCOMMAND]', 'show or remove')
-    .action((word: string | undefined, options: ProfilesOptions) => {
+    .argument('[SUBCOMMAND...]', 'show or remove')
+    .action(([word]: string[], options: ProfilesOptions) => {
       if (word !== undefined) throw usageError([`knock profiles ${quote(word).slice(1, -1)}: write show NAME or remove NAME, or nothing`]);
       found({ kind: 'profiles', action: { kind: 'list' }, options });
     });
@@ -202,9 +213,4 @@ function bothOptions(root: Command, command: Command, verb: Verb): RawOptions {
   }
   const [before, after] = [root.opts<RawOptions>(), command.opts<RawOptions>()];
   return { ...before, ...after, verify: before.verify !== false && after.verify !== false };
-}
-
-function commanderText(error: CommanderError): string {
-  const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-  return `${quote(text).slice(1, -1).replaceAll('\\"', '"')} (see knock --help)`;
 }

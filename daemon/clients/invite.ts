@@ -68,6 +68,8 @@ export async function hostDoubt(host: string, given: boolean): Promise<string | 
   if (reaches.every((each) => each === 'here')) return `${shown} leads to this machine only: ${cure}`;
   if (!reaches.includes('anywhere'))
     return `${shown} is a private address, which clients elsewhere cannot reach: ${cure}, unless that is meant`;
+  // What this machine finds in its own /etc/hosts, and nobody else anywhere.
+  if (!given && !literal.ok && !host.includes('.')) return `${shown} has no domain, and clients elsewhere may not find it: ${cure}`;
   return undefined;
 }
 

@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import type { z } from 'zod';
+import type { UnixMs } from '../../protocol/brand.ts';
 import { formatPublicLine, parsePublicLine } from '../../protocol/openssh.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
@@ -37,13 +38,15 @@ export type AddOptions = {
 const MAX_KEY_FILE_BYTES = 16 * 1024;
 const LONGEST_COMMENT = 100;
 
-/** The client's entry: `keys` is its `key` or `keys_file`. */
-export function clientEntry(options: AddOptions, keys: Entry): Entry {
+/** The client's entry: `keys` is its `key` or `keys_file`. Nobody adds a client that is refused from the first moment on purpose. */
+export function clientEntry(options: AddOptions, keys: Entry, now: UnixMs): Entry {
   checked('NAME', CLIENT_SHAPE.name, options.name);
   const slots = options.slots === undefined ? undefined : Number(options.slots);
   if (slots !== undefined && !CLIENT_SHAPE.slots.safeParse(slots).success)
     throw wrong(`--slots: not a number from 1 to 64: ${quoted(options.slots ?? '')}`);
-  checked('--expires', CLIENT_SHAPE.expires, options.expires);
+  const expiresAtMs = checked('--expires', CLIENT_SHAPE.expires, options.expires);
+  if (expiresAtMs !== undefined && expiresAtMs <= now)
+    throw wrong(`--expires: ${quoted(options.expires ?? '')} is in the past (days end at midnight UTC): give a later one`);
   return [['name', options.name], ...keys, ...optional('expires', options.expires), ...optional('slots', slots)];
 }
 

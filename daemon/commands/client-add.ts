@@ -8,6 +8,7 @@ import type { Entry } from '../clients/entry-text.ts';
 import { requireClient } from '../clients/find-client.ts';
 import { type AddOptions, allowEntry, clientEntry, readKeyOption, settleTarget } from '../clients/new-client.ts';
 import { addEntry } from '../clients/rule-text.ts';
+import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
 import { loadConfig } from '../config/load.ts';
 import type { RuleBook } from '../rules/rulebook.ts';
@@ -28,7 +29,7 @@ export async function clientAddCommand(options: CommonOptions & AddOptions, outp
   const allow = allowEntry(options, config);
   const secret = options.generate ? secretFromSeed(new Uint8Array(randomBytes(32))) : undefined;
   const keys = secret === undefined ? await readKeyOption(options) : ([['key', formatPublicLine(secret.publicKey, options.name)]] as const);
-  const entry = clientEntry(options, keys);
+  const entry = clientEntry(options, keys, systemClock.wall());
   const server = await describeServer(config, options.host);
   const changed = await changeRules(config, options.dryRun, async (book) => {
     refuseKnown(book, options.name);

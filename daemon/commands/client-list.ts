@@ -44,7 +44,8 @@ export async function clientShowCommand(options: ShowOptions, output: Output): P
   const { book, problems } = await readBook(config);
   const client = requireClient(book, options.name);
   const now = systemClock.wall();
-  const invited = makeInvitation(await describeServer(config, options.host), client, undefined);
+  const server = await describeServer(config, options.host);
+  const invited = makeInvitation(server, client, undefined);
   if (options.json) {
     const allow = client.allow.map(entryJson);
     output.out(
@@ -69,7 +70,7 @@ export async function clientShowCommand(options: ShowOptions, output: Output): P
       }),
     ];
     for (const [what, text] of facts) output.out(`${what.padEnd(10)}${text}`);
-    output.out(`\nThe invitation (no secret; on the client: knock add LINE):\n${invited.line}`);
+    output.out(`\nThe invitation to ${server.host} (no secret; on the client: knock add LINE):\n${invited.line}`);
     if (options.qr) output.out(await qrText(invited.line));
     noteInvitation(invited, output);
   }

@@ -52,22 +52,33 @@ export function oneOrMore<T extends z.ZodType>(element: T, most: number) {
 
 export const portNumber = z.int().min(1).max(65535);
 
-export const portRange = text(parsePortRange, '^(tcp|udp)/[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$');
+/** YAML takes an entry of a list that stands further in than the one above as more of its text. */
+function oneEntry<T>(parse: (raw: string) => Parsed<T>): (raw: string) => Parsed<T> {
+  return (raw) =>
+    /\s-\s/.test(raw)
+      ? wrong(`several lines were read as one entry: ${quoted(raw)}`, 'let all - of a list stand in one column')
+      : parse(raw);
+}
 
-export const portsOrName = text<PortsOrName>((raw) => {
-  if (SERVICE_NAME.test(raw) && !/^\d+(?:-\d+)?$/.test(raw)) return right({ kind: 'name', name: raw });
-  const range = parsePortRange(raw);
-  if (range.ok) return right({ kind: 'ports', ports: range.value });
-  if (/^\d+(?:-\d+)?$/.test(raw)) return wrong(`${quoted(raw)} does not say which protocol`, `write tcp/${raw} or udp/${raw}`);
-  const swapped = /^(\d+(?:-\d+)?)\/(tcp|udp)$/i.exec(raw);
-  if (swapped !== null) return wrong(`not a port: ${quoted(raw)}`, `did you mean "${swapped[2]?.toLowerCase()}/${swapped[1]}"?`);
-  if (/^\d+:\d+$/.test(raw)) return wrong(`not a port: ${quoted(raw)}`, 'a range is written tcp/5000-5010');
-  return raw.includes('/')
-    ? range
-    : wrong(`not a port or a service name: ${quoted(raw)}`, 'write tcp/22, udp/5000-5010 or a name of a-z, 0-9 and -');
-}, '^((tcp|udp)/[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?|[a-z0-9-]{1,32})$');
+export const portRange = text(oneEntry(parsePortRange), '^(tcp|udp)/[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$');
 
-export const network = text<Network>(parseNetwork);
+export const portsOrName = text<PortsOrName>(
+  oneEntry<PortsOrName>((raw) => {
+    if (SERVICE_NAME.test(raw) && !/^\d+(?:-\d+)?$/.test(raw)) return right({ kind: 'name', name: raw });
+    const range = parsePortRange(raw);
+    if (range.ok) return right({ kind: 'ports', ports: range.value });
+    if (/^\d+(?:-\d+)?$/.test(raw)) return wrong(`${quoted(raw)} does not say which protocol`, `write tcp/${raw} or udp/${raw}`);
+    const swapped = /^(\d+(?:-\d+)?)\/(tcp|udp)$/i.exec(raw);
+    if (swapped !== null) return wrong(`not a port: ${quoted(raw)}`, `did you mean "${swapped[2]?.toLowerCase()}/${swapped[1]}"?`);
+    if (/^\d+:\d+$/.test(raw)) return wrong(`not a port: ${quoted(raw)}`, 'a range is written tcp/5000-5010');
+    return raw.includes('/')
+      ? range
+      : wrong(`not a port or a service name: ${quoted(raw)}`, 'write tcp/22, udp/5000-5010 or a name of a-z, 0-9 and -');
+  }),
+  '^((tcp|udp)/[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?|[a-z0-9-]{1,32})$',
+);
+
+export const network = text(oneEntry<Network>(parseNetwork));
 
 /** As an argument of a hook a name with a leading - would be an option (P33). */
 export const serviceName = z

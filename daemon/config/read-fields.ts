@@ -118,6 +118,8 @@ function typeWords(name: string, expected: string, data: Data | undefined): read
     if (/^\d+$/.test(data)) return [message, 'remove the quotes'];
     if (/^\d+(?::\d+)+$/.test(data)) return [message, 'in YAML 1.2 this is text, not a time: write a number'];
   }
+  if (expected === 'array' && typeof data === 'string' && data.startsWith('-'))
+    return [message, `put a space behind the dash: - ${safeText(data.replace(/^-+\s*/, ''))}`];
   if (expected === 'array' && typeof data === 'string') return [message, `write [${safeText(data)}]`];
   return [message, `write ${word}`];
 }

@@ -22,7 +22,7 @@ export async function readTrustedFile(path: string, trust: FileTrust, maxBytes: 
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
     (error: NodeJS.ErrnoException) => error,
   );
-  if (file instanceof Error) return openFailure(path, file);
+  if (file instanceof Error) return openFailure(path, trust, file);
   try {
     const stat = await file.stat();
     if (!stat.isFile()) return refused('not-regular', `${name(path)} is not a regular file`, 'put a plain file there');
@@ -39,7 +39,7 @@ export async function readTrustedFile(path: string, trust: FileTrust, maxBytes: 
     }
     return { ok: true, bytes: Buffer.from(bytes.subarray(0, length)) };
   } catch (error) {
-    return openFailure(path, error as NodeJS.ErrnoException);
+    return openFailure(path, trust, error as NodeJS.ErrnoException);
   } finally {
     await file.close();
   }
@@ -47,9 +47,22 @@ export async function readTrustedFile(path: string, trust: FileTrust, maxBytes: 
 
 /** Users that may own files which decide: root, whoever runs this, and the daemon's own user if the host has it. */
 export async function trustedOwners(): Promise<ReadonlySet<number>> {
+  const daemon = await daemonUser();
+  return new Set([0, process.geteuid?.() ?? 0, ...(daemon === undefined ? [] : [daemon])]);
+}
+
+/** The number of the user that the daemon's unit runs as, if the host has it. */
+async function daemonUser(): Promise<number | undefined> {
   const passwd = await readFile('/etc/passwd', 'latin1').catch(() => '');
-  const daemon = /^postern:[^:]*:(\d+):/m.exec(passwd)?.[1];
-  return new Set([0, process.geteuid?.() ?? 0, ...(daemon === undefined ? [] : [Number(daemon)])]);
+  const uid = /^postern:[^:]*:(\d+):/m.exec(passwd)?.[1];
+  return uid === undefined ? undefined : Number(uid);
+}
+
+/** What lets the reader in. The daemon, and `check` with its eyes, cannot become root: there the file has to change. */
+async function accessCure(path: string, trust: FileTrust): Promise<string> {
+  if (process.geteuid?.() !== (await daemonUser())) return 'give its reader access, or run this as root';
+  const change = trust === 'secret' ? `chown postern ${name(path)}` : `chgrp postern ${name(path)} && chmod g+r ${name(path)}`;
+  return `the daemon runs as the user postern: run: ${change}`;
 }
 
 type Owned = { readonly uid: number; readonly mode: number };
@@ -69,7 +82,7 @@ async function judge(path: string, trust: FileTrust, stat: Owned): Promise<FileR
   return undefined;
 }
 
-function openFailure(path: string, error: NodeJS.ErrnoException): FileRead {
+async function openFailure(path: string, trust: FileTrust, error: NodeJS.ErrnoException): Promise<FileRead> {
   const code = error.code ?? 'unknown';
   switch (code) {
     case 'ENOENT':
@@ -79,7 +92,7 @@ function openFailure(path: string, error: NodeJS.ErrnoException): FileRead {
       return refused(code, `${name(path)} is a symbolic link`, 'put the file itself there, or name its target');
     case 'EACCES':
     case 'EPERM':
-      return refused(code, `no permission to read ${name(path)}`, 'give its reader access, or run this as root');
+      return refused(code, `no permission to read ${name(path)}`, await accessCure(path, trust));
     case 'ENXIO':
       return refused(code, `${name(path)} is not a regular file`, 'put a plain file there');
     default:

@@ -48,8 +48,10 @@ async function describe(pid: string): Promise<Owner> {
 
 /** The innermost unit in the path of the process's control group (cgroups(7)): `0::/system.slice/ssh.service`. */
 export function unitOf(cgroup: string): string | undefined {
-  const path = /^(?:0::|\d+:name=systemd:)(.*)$/m.exec(cgroup)?.[1] ?? '';
-  return path.split('/').findLast((part) => /\.(?:service|socket|scope|mount|swap)$/.test(part));
+  // Where both hierarchies are mounted, either may be the one that systemd uses: the other then holds nothing but its root.
+  return [...cgroup.matchAll(/^(?:0::|\d+:name=systemd:)(.*)$/gm)]
+    .map(([, path = '']) => path.split('/').findLast((part) => /\.(?:service|socket|scope|mount|swap)$/.test(part)))
+    .find((unit) => unit !== undefined);
 }
 
 /** Names of /etc/passwd; a number where there is none. */

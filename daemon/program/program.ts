@@ -1,7 +1,6 @@
 // posternd's command line as a whole: the root command and all its subcommands. It parses nothing and exits nowhere.
 import { Command } from 'commander';
 import { processOutput } from '../commands/options.ts';
-import { safeText } from '../safe-text.ts';
 import { VERSION } from '../version.ts';
 import { defineClients } from './clients.ts';
 import { settleFor } from './definition.ts';
@@ -11,6 +10,7 @@ import { defineGrants } from './grants.ts';
 import { defineLog } from './log.ts';
 import { definePorts } from './ports.ts';
 import { defineService } from './service.ts';
+import { usageLine } from './usage-line.ts';
 
 const ROOT_HELP = `
 Examples:
@@ -36,7 +36,6 @@ export function posterndProgram(): Command {
     .configureOutput({
       writeOut: (text) => processOutput.out(text.trimEnd()),
       writeErr: (text) => processOutput.err(text.trimEnd()),
-      outputError: (text, put) => put(usageLine(text)),
     })
     .configureHelp({ sortSubcommands: false })
     .addHelpText('after', ROOT_HELP);
@@ -49,15 +48,12 @@ export function posterndProgram(): Command {
   defineLog(root, globals);
   defineExplain(root, globals);
   definePorts(root, globals);
+  speakFor(root);
   return root;
 }
 
-/** Commander's sentence as one line of ours: what is wrong, perhaps what was meant, and what to do. */
-function usageLine(text: string): string {
-  const words = text
-    .trim()
-    .replace(/^error: /, '')
-    .replaceAll('\n', ' ')
-    .replace(/\.$/, '');
-  return `posternd: ${safeText(words)}: see "posternd --help"`;
+/** Each command complains in its own name, so that the help it points at is the one that has the answer. */
+function speakFor(command: Command): void {
+  command.configureOutput({ outputError: (text, put) => put(usageLine(text, command)) });
+  for (const each of command.commands) speakFor(each);
 }

@@ -310,6 +310,13 @@ describe('posternd client: whatever is wrong ends with its code and one line, an
     ['a network with host bits', ['add', 'x', ...generate, '--from', '10.0.0.1/8'], 2, /--from: 10\.0\.0\.1\/8 has host bits set/],
     ['--once without services', ['add', 'x', '--generate', '--once'], 2, /--once is about services: add --services/],
     ['a date that does not exist', ['add', 'x', ...generate, '--expires', '2027-02-30'], 2, /--expires: no such date/],
+    [
+      'a day that is over',
+      ['add', 'x', ...generate, '--expires', '2020-02-29'],
+      2,
+      /--expires: "2020-02-29" is in the past .*: give a later one/,
+    ],
+    ['a moment that is over', ['add', 'x', ...generate, '--expires', '2020-02-29T12:00:00+02:00'], 2, /--expires: .* is in the past/],
     ['a German date', ['add', 'x', ...generate, '--expires', '31.3.2027'], 2, /--expires: not a date: write 2027-03-31/],
     ['slots that are none', ['add', 'x', ...generate, '--slots', 'many'], 2, /--slots: not a number from 1 to 64: "many"/],
     ['too many slots', ['add', 'x', ...generate, '--slots', '65'], 2, /--slots: not a number from 1 to 64: "65"/],

@@ -135,6 +135,25 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
     assert.equal(code, 0, stdout + stderr);
   });
 
+  it('check names what the daemon may not read, though root may, and its cure is one', async () => {
+    const rules = '/etc/postern/rules.d/people.yaml';
+    const owner = await stdout('stat', '-c', '%U:%G %a', rules);
+    for (const [path, cure] of [
+      [rules, `chgrp postern ${rules} && chmod g+r ${rules}`],
+      ['/etc/postern/host_ed25519', 'chown postern /etc/postern/host_ed25519'],
+    ] as const) {
+      await machine.exec(['chown', 'root:root', path]);
+      await machine.exec(['chmod', '600', path]);
+      const { code, stderr } = await machine.exec(['posternd', 'check'], { mayFail: true });
+      assert.equal(code, 2, stderr);
+      assert.ok(stderr.includes(`no permission to read ${path}: the daemon runs as the user postern: run: ${cure}\n`), stderr);
+      await machine.exec(['sh', '-c', cure]);
+      const again = await machine.exec(['posternd', 'check'], { mayFail: true });
+      assert.equal(again.code, 0, again.stderr);
+    }
+    await machine.exec(['sh', '-c', `chown ${owner.split(' ')[0]} ${rules} && chmod ${owner.split(' ')[1]} ${rules}`]);
+  });
+
   it('reaches READY in its whole sandbox, as its own user with CAP_NET_ADMIN alone, and closes the port', async () => {
     const { code } = await machine.exec(['systemctl', 'enable', '--now', 'posternd'], { mayFail: true });
     assert.equal(code, 0, await journal());

@@ -56,6 +56,16 @@ const ONE_PROBLEM: readonly Case[] = [
   ['a name as a network', 'trusted: [example.org]', /^2:11: not a network: "example.org"/],
   ['one network without its list', 'trusted: 10.0.0.0/8', '2:10: trusted must be a list, but "10.0.0.0/8" stands here: write [10.0.0.0/8]'],
   [
+    'a list whose dash has no space',
+    'trusted:\n  -10.0.0.0/8',
+    '3:3: trusted must be a list, but "-10.0.0.0/8" stands here: put a space behind the dash: - 10.0.0.0/8',
+  ],
+  [
+    'a list whose dashes stand in several columns',
+    'services:\n  web:\n    - tcp/80\n     - tcp/443',
+    '4:7: several lines were read as one entry: "tcp/80 - tcp/443": let all - of a list stand in one column',
+  ],
+  [
     'a duration without its unit',
     'default_ttl: 30',
     '2:14: default_ttl must be text, but the number 30 stands here: write 30s, or use m, h or d',

@@ -49,6 +49,8 @@ describe('the texts', () => {
     ['0::/system.slice/ssh.service\n', 'ssh.service'],
     ['0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-x.scope\n', 'app-x.scope'],
     ['12:pids:/x\n1:name=systemd:/system.slice/cron.service/payload\n', 'cron.service'],
+    ['9:name=systemd:/\n1:cpu:/\n0::/system.slice/ssh.service\n', 'ssh.service'],
+    ['1:name=systemd:/system.slice/ssh.service\n0::/\n', 'ssh.service'],
     ['0::/\n', undefined],
     ['', undefined],
   ];
