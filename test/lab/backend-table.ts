@@ -1,7 +1,8 @@
 // The one table of what differs between the firewall backends, each with its reason: what one cannot do, whose tests are left out there (that it
 // refuses or says so is shown by iptables-limits.test.ts), and which of the black-box suites are not run once more for it.
 
-export type Backend = 'nftables' | 'iptables-nft' | 'iptables-legacy' | 'iptables-without-ipset';
+export const BACKENDS = ['nftables', 'iptables-nft', 'iptables-legacy', 'iptables-without-ipset'] as const;
+export type Backend = (typeof BACKENDS)[number];
 type Iptables = Exclude<Backend, 'nftables'>;
 
 const IPTABLES: readonly Iptables[] = ['iptables-nft', 'iptables-legacy', 'iptables-without-ipset'];

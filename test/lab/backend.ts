@@ -2,6 +2,7 @@
 // to this process and its children by mounts in a mount namespace of their own: the host's stay as they are. How to read each backend from outside.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { type Ability, type Backend, LACKS } from './backend-table.ts';
 
@@ -20,6 +21,17 @@ const DISGUISE: Readonly<Record<Backend, readonly (readonly [shown: string, over
 export function useBackend(name: Backend): void {
   backend = name;
   showInstead(DISGUISE[name]);
+}
+
+/** As where the kernel lacks xt_time: rules do not end by the wall clock. */
+export function hideTimeMatch(): void {
+  const [libraries] = ['/usr/lib', '/lib'].flatMap((folder) =>
+    readdirSync(folder)
+      .map((name) => `${folder}/${name}/xtables/libxt_time.so`)
+      .filter((path) => existsSync(path)),
+  );
+  assert.ok(libraries !== undefined, 'iptables has no libxt_time.so');
+  showInstead([['/dev/null', libraries]]);
 }
 
 let hasOwnMounts = false;

@@ -37,8 +37,6 @@ export const SERVICES = {
 } as const satisfies Record<string, Service>;
 export type ServiceName = keyof typeof SERVICES;
 export const SERVICE_NAMES = Object.keys(SERVICES) as readonly ServiceName[];
-/** What iptables can do: one-shots it refuses. */
-export const WITHOUT_ONE_SHOTS: readonly ServiceName[] = SERVICE_NAMES.filter((name) => name !== 'single');
 
 export function serviceOf(name: ServiceName): Service {
   return SERVICES[name];
@@ -53,9 +51,14 @@ export type Rules = {
   readonly missing: readonly ServiceName[];
   /** `max_ttl` of everything is SHORT_S. */
   readonly isStingy: boolean;
+  /** Nobody can read it. */
+  readonly isBroken: boolean;
 };
 
-export const ALL_RULES: Rules = { people: { alice: 'in', bob: 'in' }, missing: [], isStingy: false };
+/** All that this firewall can do. */
+export function allRules({ oneShots }: { readonly oneShots: boolean }): Rules {
+  return { people: { alice: 'in', bob: 'in' }, missing: oneShots ? [] : ['single'], isStingy: false, isBroken: false };
+}
 
 export function portsText(name: ServiceName): string {
   const { protocol, ports } = serviceOf(name);

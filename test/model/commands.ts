@@ -1,11 +1,13 @@
 // All that can happen in a history, and how often. Choices are numbers, so that what is left of a history when it is made shorter still means something.
 import fc from 'fast-check';
-import { End, LetEnd, Spend, Start, Step, TAMPERING, Tamper } from './befalling.ts';
+import type { Abilities } from './abilities.ts';
+import { End, LetEnd, Spend, Start, Step } from './befalling.ts';
 import { TOO_LONG_S } from './cast.ts';
 import type { Happening } from './happening.ts';
 import { Deliver, Hold, knock, making, ttl, where } from './knocking.ts';
 import type { Model } from './model.ts';
 import { GrantByHand, Revoke, Rewrite, rules } from './ruling.ts';
+import { Tamper } from './tampering.ts';
 import type { World } from './world.ts';
 
 const HOUR_S = 3600;
@@ -14,7 +16,7 @@ const TO_2099_S = 72 * 365 * 24 * HOUR_S;
 const index = fc.nat(11);
 
 /** Any history of these. */
-export function histories(maxCommands: number, replayPath: string | undefined) {
+export function histories(abilities: Abilities, maxCommands: number, replayPath: string | undefined) {
   const often = (times: number, of: fc.Arbitrary<Happening>) => Array.from({ length: times }, () => of);
   return fc.commands<Model, World, true>(
     [
@@ -41,7 +43,7 @@ export function histories(maxCommands: number, replayPath: string | undefined) {
       ),
       ...often(
         2,
-        fc.tuple(fc.nat(5), fc.boolean()).map((drawn) => new Revoke(...drawn)),
+        fc.tuple(fc.nat(95), fc.boolean()).map((drawn) => new Revoke(...drawn)),
       ),
       ...often(
         2,
@@ -49,7 +51,7 @@ export function histories(maxCommands: number, replayPath: string | undefined) {
       ),
       ...often(
         2,
-        rules.map((drawn) => new Rewrite(drawn)),
+        rules(abilities).map((drawn) => new Rewrite(drawn)),
       ),
       ...often(
         1,
@@ -61,7 +63,7 @@ export function histories(maxCommands: number, replayPath: string | undefined) {
       ),
       ...often(
         1,
-        fc.constantFrom(...TAMPERING).map((words) => new Tamper(words)),
+        fc.nat(55).map((pick) => new Tamper(pick)),
       ),
       ...often(
         1,

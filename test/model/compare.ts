@@ -2,7 +2,7 @@
 // at that very moment, which is looked at again when it has ended.
 import assert from 'node:assert/strict';
 import { setTimeout as moment } from 'node:timers/promises';
-import { type ServiceName, SOURCE_PORT, serviceOf } from './cast.ts';
+import { SERVICE_NAMES, type ServiceName, SOURCE_PORT, serviceOf } from './cast.ts';
 import type { KernelView, OpeningSet } from './kernel-view.ts';
 import type { Grant, Model, Span } from './model.ts';
 import type { Door, Outcome } from './prober.ts';
@@ -19,9 +19,10 @@ export async function compare(model: Model, world: World): Promise<void> {
     const kernel = await world.kernel();
     const outcomes = await world.probe(doors);
     const looked = { from, to: performance.now() };
-    const ending = model.grants(from - JIFFIES_MS).filter(({ end }) => end.from - JIFFIES_MS < looked.to);
+    const ends = model.grants(from - JIFFIES_MS).map((grant) => model.endOf(grant));
+    const ending = ends.filter((end) => end.from - JIFFIES_MS < looked.to);
     if (ending.length > 0) {
-      const last = Math.max(...ending.map(({ end }) => end.to));
+      const last = Math.max(...ending.map(({ to }) => to));
       await moment(Math.max(0, last + JIFFIES_MS - performance.now()));
       continue;
     }
@@ -47,16 +48,19 @@ function kernelDifferences(model: Model, kernel: KernelView | undefined, looked:
   const differences: string[] = [];
   for (const [element, leftMs] of kernel.openings) {
     const end = meant.get(element);
-    if (end === undefined) differences.push(`the kernel lets in ${element} (${leftMs} ms), the model does not`);
-    else if (leftMs > end.to - looked.from + JIFFIES_MS || leftMs < end.from - looked.to - JIFFIES_MS)
-      differences.push(`${element} has ${leftMs} ms left, by the model ${end.from - looked.to} to ${end.to - looked.from}`);
+    if (end === undefined) differences.push(`the kernel lets in ${element} (${leftMs.from} ms), the model does not`);
+    else if (leftMs.from > end.to - looked.from + JIFFIES_MS || leftMs.to < end.from - looked.to - JIFFIES_MS)
+      differences.push(
+        `${element} has ${leftMs.from} to ${leftMs.to} ms left, by the model ${end.from - looked.to} to ${end.to - looked.from}`,
+      );
   }
   for (const element of meant.keys())
     if (!kernel.openings.has(element)) differences.push(`the model lets in ${element}, the kernel does not`);
   return differences;
 }
 
-function elementsOf(grant: Grant): readonly string[] {
+/** As the kernel's view calls them. */
+export function elementsOf(grant: Grant): readonly string[] {
   const { protocol, ports } = serviceOf(grant.service);
   const bound = grant.sourcePort === 0 ? '' : ` ${grant.sourcePort}`;
   return ports.map((port) => `${setOf(grant)} ${grant.address} ${protocol}${bound} ${port}`);
@@ -74,7 +78,7 @@ type Tried = Omit<Door, 'to'> & { readonly service: ServiceName };
 function doorsOf(model: Model, now: number): readonly Tried[] {
   const tried: Tried[] = [];
   for (const from of model.addresses) {
-    for (const service of model.services) {
+    for (const service of SERVICE_NAMES) {
       const { protocol, ports } = serviceOf(service);
       const here = model.grants(now).filter((grant) => grant.address === from && grant.service === service);
       if (here.some(({ once }) => once) && !model.isGateGone) continue;

@@ -2,7 +2,7 @@
 import { setTimeout as moment } from 'node:timers/promises';
 import fc from 'fast-check';
 import { waitFor } from '../lab/wait.ts';
-import { LONG_S, PEOPLE, SHORT_S, serviceOf, TOO_LONG_S } from './cast.ts';
+import { LONG_S, PEOPLE, SERVICE_NAMES, SHORT_S, serviceOf, TOO_LONG_S } from './cast.ts';
 import { count, Happening, one } from './happening.ts';
 import type { Model, Packet, Verdict, Wish } from './model.ts';
 import type { World } from './world.ts';
@@ -25,13 +25,12 @@ type Making = {
   readonly skewMs: number;
 };
 
-function wishOf(model: Model, { service, ttlS, once, hasPort, isClose }: Making): Wish {
-  const name = service === 0 ? undefined : one(model.services, service - 1);
+function wishOf({ service, ttlS, once, hasPort, isClose }: Making): Wish {
+  const name = service === 0 ? undefined : one(SERVICE_NAMES, service - 1);
   if (isClose) return { kind: 'close', service: name };
   const isTcpByName = name !== undefined && serviceOf(name).protocol === 'tcp' && serviceOf(name).ports.length === 1;
   // A one-shot for one source port, for UDP or for several ports is left to other tests.
-  const canBeOnce = isTcpByName && model.services.includes('single');
-  const isOnce = once && canBeOnce;
+  const isOnce = once && isTcpByName;
   return { kind: 'open', service: name, ttlS, once: isOnce, hasPort: hasPort && isTcpByName && !isOnce && serviceOf(name).once !== true };
 }
 
@@ -44,7 +43,7 @@ function make(model: Model, world: World, making: Making): Packet | undefined {
   const slot = Array.from({ length: SLOTS }, (_, at) => at).find((at) => !taken.has(at));
   if (slot === undefined) return undefined;
   const boundTo = making.boundTo < 0 ? undefined : one(model.addresses, making.boundTo);
-  const packet = { number: model.packets.length, person, window, slot, sentAtMs, boundTo, wish: wishOf(model, making) };
+  const packet = { number: model.packets.length, person, window, slot, sentAtMs, boundTo, wish: wishOf(making) };
   model.packets.push(packet);
   return packet;
 }
@@ -62,16 +61,35 @@ async function deliver(model: Model, world: World, packet: Packet, { from, copie
   const around = () => ({ from: world.wall() - EDGE_MS, to: world.wall() + EDGE_MS });
   while (model.isOnTheEdge(packet, around())) await moment(200);
   const isWelcome = () => model.isUp && model.isKnown(packet, around()) && !model.isUsed(packet);
-  if (isWelcome()) {
+  if (world.abilities.sieve && isWelcome()) {
     const tag = world.tagOf(packet);
     await waitFor(async () => (await world.kernel())?.tags.has(tag), { what: `the tag of ${textOf(packet)} to be armed` });
   }
   const wallFrom = world.wall();
   const now = await world.deliver(packet, address, copies);
+  const wasUsed = model.isUsed(packet);
   const verdict = model.deliver(packet, address, { from: wallFrom, to: world.wall() }, now);
-  count(`knock ${verdict}`);
+  tell(packet, address, copies, wasUsed, verdict);
   // Further copies are replays.
   return verdict;
+}
+
+/** Where each packet came from when it was used. */
+const usedFrom = new WeakMap<Packet, string>();
+
+function tell(packet: Packet, from: string, copies: number, wasUsed: boolean, verdict: Verdict): void {
+  count(`knock ${verdict}`);
+  if (copies > 1) count('knock in three copies');
+  const first = usedFrom.get(packet);
+  if (wasUsed && first !== undefined) count(`used packet again, from ${from === first ? 'the same' : 'another'} address`);
+  if (!wasUsed && verdict !== 'lost' && verdict !== 'unknown') usedFrom.set(packet, from);
+  const { wish } = packet;
+  if (verdict !== 'granted' || wish.kind !== 'open') return;
+  const { once, ends } = wish.service === undefined ? {} : serviceOf(wish.service);
+  if (wish.ttlS !== 0) count('granted for a lifetime that the knock asks for');
+  if (wish.hasPort) count('granted to one source port');
+  if (wish.once || once === true) count('granted as a one-shot');
+  count(ends === true ? 'granted with sessions: end' : 'granted with sessions: keep');
 }
 
 export class Knock extends Happening {
@@ -148,7 +166,7 @@ export const making: fc.Arbitrary<Making> = fc
     hasPort: fc.constantFrom(false, false, false, true),
     isClose: fc.constantFrom(false, false, false, true),
     boundTo: fc.constantFrom(-1, -1, 0, 1, 2, 3),
-    skewMs: fc.constantFrom(...Array.from({ length: 16 }, () => 0), -40_000, 40_000, -900_000, 900_000),
+    skewMs: fc.constantFrom(...Array.from({ length: 28 }, () => 0), -40_000, 40_000, -900_000, 900_000),
   })
   .map((drawn) => (drawn.isClose ? { ...drawn, ttlS: 0, once: false, hasPort: false } : drawn));
 /** Most knocks come from where they are bound to. */

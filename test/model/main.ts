@@ -1,12 +1,15 @@
 // npm run model: many histories by chance, the model and a real posternd side by side. What it compares stands in compare.ts.
 import { parseArgs } from 'node:util';
+import { BACKENDS } from '../lab/backend-table.ts';
 import { tally } from './happening.ts';
 import { runHistories } from './run.ts';
 
-const USAGE = 'usage: sudo npm run model -- [--runs N] [--seed S] [--path P] [--replay-path R] [--no-shrink]';
+const USAGE = `usage: sudo npm run model -- [--backend ${BACKENDS.join('|')}] [--runs N] [--steps N] [--seed S] [--path P] [--replay-path R] [--no-shrink]`;
 
 const { values } = parseArgs({
   options: {
+    backend: { type: 'string', default: 'nftables' },
+    steps: { type: 'string', default: '30' },
     runs: { type: 'string', default: '100' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     path: { type: 'string' },
@@ -14,19 +17,23 @@ const { values } = parseArgs({
     'no-shrink': { type: 'boolean', default: false },
   },
 });
-const [runs, seed] = [Number(values.runs), Number(values.seed)];
-if (!Number.isInteger(runs) || runs < 1 || !Number.isInteger(seed)) {
+const [runs, seed, steps] = [Number(values.runs), Number(values.seed), Number(values.steps)];
+const backend = BACKENDS.find((name) => name === values.backend);
+if (backend === undefined || !Number.isInteger(runs) || runs < 1 || !Number.isInteger(seed) || !Number.isInteger(steps) || steps < 1) {
   process.stderr.write(`${USAGE}\n`);
   process.exit(2);
 }
 const started = performance.now();
-process.stdout.write(`model: ${runs} histories, --seed ${seed}\n`);
+process.stdout.write(
+  `model: ${runs} histories of up to ${steps} steps: --backend ${backend} --runs ${runs} --steps ${steps} --seed ${seed}\n`,
+);
 let ran = 0;
 let shortest = Number.POSITIVE_INFINITY;
 try {
   await runHistories({
+    backend,
     runs,
-    mostCommands: 30,
+    mostCommands: steps,
     seed,
     deadlineMs: 24 * 3600 * 1000,
     path: values.path,

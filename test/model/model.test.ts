@@ -14,7 +14,14 @@ test('whatever happens in whatever order (knocks, replays, clock steps, reloads,
   skip: labMissing() ?? fakeClockMissing() ?? false,
   timeout: 240_000,
 }, async (t) => {
-  await runHistories({ runs: HISTORIES, mostCommands: MOST_COMMANDS, seed: SEED, deadlineMs: 230_000, shrinks: false });
+  await runHistories({
+    backend: 'nftables',
+    runs: HISTORIES,
+    mostCommands: MOST_COMMANDS,
+    seed: SEED,
+    deadlineMs: 230_000,
+    shrinks: false,
+  });
   t.diagnostic([...tally].map(([what, times]) => `${what} ${times}`).join(', '));
   for (const what of ['knock granted', 'knock replay', 'knock unknown', 'write rules', 'set the clock by', 'start'])
     assert.ok((tally.get(what) ?? 0) > 0, `${what} never happened: this shows too little`);

@@ -1,8 +1,9 @@
 // What must be open, by SPEC.md and docs/ alone: people, grants with their ends, used tags, closes. Pure: whoever asks says what time it is.
 // Nothing of the daemon's own code is used or repeated here; where a sentence of the documents decides, it is named.
+import type { Abilities } from './abilities.ts';
 import {
   type Addresses,
-  ALL_RULES,
+  allRules,
   DEFAULT_S,
   type Person,
   type Rules,
@@ -49,7 +50,7 @@ export type Grant = {
   /** 0: from any. */
   readonly sourcePort: number;
   sentAtMs: number;
-  /** When it ends, on the clock that never steps. */
+  /** When its time is over, on the clock that never steps. */
   end: Span;
 };
 
@@ -58,32 +59,52 @@ export type Verdict = 'lost' | 'unknown' | 'replay' | 'relayed' | 'refused' | 's
 // SPEC 4 and the default of `clock_tolerance`.
 const WINDOW_MS = 60_000;
 const TOLERANCE_MS = 60_000;
+const NEVER: Span = { from: Number.POSITIVE_INFINITY, to: Number.POSITIVE_INFINITY };
+/** How long the daemon may take to take out what the kernel does not end: a few programs, on a busy machine. */
+const SWEEP_MS = 2000;
 
 export class Model {
   readonly addresses: Addresses;
-  readonly services: readonly ServiceName[];
+  readonly abilities: Abilities;
   isUp = true;
   /** Somebody deleted the gate while nobody was there to keep it: nothing is closed. */
   isGateGone = false;
   /** How far the wall clock was set. */
   clockMs = 0;
   /** What stands in the files, and what the daemon goes by. */
-  written: Rules = ALL_RULES;
-  rules: Rules = ALL_RULES;
+  written: Rules;
+  rules: Rules;
   readonly packets: Packet[] = [];
   readonly #used = new Set<string>();
   readonly #closed = new Map<string, number>();
   #grants: Grant[] = [];
 
-  constructor(addresses: Addresses, services: readonly ServiceName[] = SERVICE_NAMES) {
+  constructor(addresses: Addresses, abilities: Abilities) {
     this.addresses = addresses;
-    this.services = services;
+    this.abilities = abilities;
+    this.written = allRules(abilities);
+    this.rules = this.written;
   }
 
   /** Grants that have not surely ended by then. */
   grants(now: number): readonly Grant[] {
-    this.#grants = this.#grants.filter(({ end }) => end.to > now);
+    this.#grants = this.#grants.filter((grant) => this.endOf(grant).to > now);
     return this.#grants;
+  }
+
+  /** When it ends as things are: what the daemon has to take out does not while there is none. */
+  endOf(grant: Grant): Span {
+    return !this.isUp && this.isSwept(grant) ? NEVER : grant.end;
+  }
+
+  isSwept({ sourcePort }: Pick<Grant, 'sourcePort'>): boolean {
+    const { swept } = this.abilities;
+    return swept === 'everything' || (swept === 'source ports' && sourcePort !== 0);
+  }
+
+  /** Rules that a daemon takes: a mistake changes nothing, and a one-shot is one where there are none. */
+  isTaken({ isBroken, missing }: Rules): boolean {
+    return !isBroken && (this.abilities.oneShots || missing.includes('single'));
   }
 
   /** SPEC 7, steps 3 to 9. `wall` and `now` are when it was delivered, `now` on the clock that never steps. */
@@ -97,7 +118,7 @@ export class Model {
     if (packet.boundTo !== undefined && packet.boundTo !== from) return 'relayed';
     if (this.rules.people[packet.person] === 'disabled') return 'refused';
     const { wish } = packet;
-    return wish.kind === 'close' ? this.#close(packet, from, wish.service) : this.#open(packet, wish, from, now);
+    return wish.kind === 'close' ? this.#close(packet, from, wish.service, now) : this.#open(packet, wish, from, now);
   }
 
   /** Whether the daemon goes by a tag: its person stands in the rules, its window is accepted (SPEC 4.2). */
@@ -115,28 +136,30 @@ export class Model {
   }
 
   /** `posternd grant`: "without a knock and without a rule", one connection only with --once. Granting again prolongs, and never shortens. */
-  grantByHand(who: Person | 'hand', address: string, service: ServiceName, ttlS: number, once: boolean, now: Span): void {
-    const end = after(now, ttlS === 0 ? DEFAULT_S : ttlS);
-    this.#add({ owner: who, byHand: true, address, service, once, ends: false, sourcePort: 0, sentAtMs: 0, end }, now);
+  grantByHand(who: Person | 'hand', address: string, service: ServiceName, ttlS: number, once: boolean, now: Span): 'granted' | 'refused' {
+    if (once && !this.abilities.oneShots) return 'refused';
+    const lifetimeS = ttlS === 0 ? DEFAULT_S : ttlS;
+    this.#add({ owner: who, byHand: true, address, service, once, ends: false, sourcePort: 0, sentAtMs: 0 }, lifetimeS, now);
+    return 'granted';
   }
 
   /** `posternd revoke`: all grants of a person, or all of an address. */
-  revoke(who: string): void {
-    this.#grants = this.#grants.filter(({ owner, address }) => owner !== who && address !== who);
+  revoke(who: string, now: Span): void {
+    this.#endAll(({ owner, address }) => owner === who || address === who, now);
   }
 
   /** Rules that are read. "No grant outlives its client"; what was given by hand survives reloads; a rule that gives less ends nothing. */
-  readRules(): void {
+  readRules(now: Span): void {
     this.rules = this.written;
-    this.#grants = this.#grants.filter(({ owner, byHand }) => byHand || owner === 'hand' || this.rules.people[owner] === 'in');
+    this.#endAll(({ owner, byHand }) => !byHand && owner !== 'hand' && this.rules.people[owner] !== 'in', now);
   }
 
   start(now: Span): void {
     this.isUp = true;
     this.isGateGone = false;
-    this.readRules();
-    // What has less than a second to go is not set anew.
-    for (const grant of this.#grants) if (grant.end.from < now.to + 1000) grant.end = { from: now.from, to: grant.end.to };
+    this.grants(now.from);
+    this.readRules(now);
+    for (const grant of this.#grants) this.#setAnew(grant, now);
   }
 
   /** "One-shots do not come back": whether one was used before nobody could say. */
@@ -151,38 +174,53 @@ export class Model {
   }
 
   /** SPEC 6. */
-  #close(packet: Packet, address: string, service: ServiceName | undefined): Verdict {
+  #close(packet: Packet, address: string, service: ServiceName | undefined, now: Span): Verdict {
     const id = `${packet.person} ${address}`;
     this.#closed.set(id, Math.max(this.#closed.get(id) ?? 0, packet.sentAtMs));
-    this.#grants = this.#grants.filter(
+    this.#endAll(
       (grant) =>
-        grant.byHand ||
-        grant.owner !== packet.person ||
-        grant.address !== address ||
-        (service !== undefined && grant.service !== service) ||
-        grant.sentAtMs >= packet.sentAtMs,
+        !grant.byHand &&
+        grant.owner === packet.person &&
+        grant.address === address &&
+        (service === undefined || grant.service === service) &&
+        grant.sentAtMs < packet.sentAtMs,
+      now,
     );
     return 'closed';
+  }
+
+  /** What others hold open as well stands for them, for the time that they have. */
+  #endAll(isOver: (grant: Grant) => boolean, now: Span): void {
+    const over = this.#grants.filter(isOver);
+    this.#grants = this.#grants.filter((grant) => !over.includes(grant));
+    for (const grant of this.#grants)
+      if (over.some((other) => other.address === grant.address && other.service === grant.service)) this.#setAnew(grant, now);
+  }
+
+  /** What has less than a second to go is not set anew. */
+  #setAnew(grant: Grant, now: Span): void {
+    if (grant.end.from < now.to + 1000) grant.end = { from: now.from, to: grant.end.to };
   }
 
   #open(packet: Packet, wish: Wish & { kind: 'open' }, address: string, now: Span): Verdict {
     if (packet.sentAtMs <= (this.#closed.get(`${packet.person} ${address}`) ?? -1)) return 'superseded';
     const wanted =
-      wish.service === undefined ? this.services.filter((name) => serviceOf(name).isDefault && this.#isGiven(name)) : [wish.service];
+      wish.service === undefined ? SERVICE_NAMES.filter((name) => serviceOf(name).isDefault && this.#isGiven(name)) : [wish.service];
     if (wanted.length === 0 || !wanted.every((name) => this.#isGiven(name) && this.#isNearEnough(name, address, packet))) return 'refused';
+    if (wish.once && !this.abilities.oneShots) return 'refused';
     for (const service of wanted) {
       const { ttlS, maxTtlS, once = false, ends = false } = serviceOf(service);
       const most = this.rules.isStingy ? SHORT_S : maxTtlS;
       const lifetimeS = Math.min(wish.ttlS === 0 ? ttlS : wish.ttlS, most);
       const sourcePort = wish.hasPort ? SOURCE_PORT : 0;
       const grant = { owner: packet.person, byHand: false, address, service, once: once || wish.once, ends, sourcePort };
-      this.#add({ ...grant, sentAtMs: packet.sentAtMs, end: after(now, lifetimeS) }, now);
+      this.#add({ ...grant, sentAtMs: packet.sentAtMs }, lifetimeS, now);
     }
     return 'granted';
   }
 
   #isGiven(name: ServiceName): boolean {
-    return this.services.includes(name) && !this.rules.missing.includes(name);
+    return !this.rules.missing.includes(name);
   }
 
   #isNearEnough(name: ServiceName, address: string, { boundTo }: Packet): boolean {
@@ -191,7 +229,15 @@ export class Model {
   }
 
   /** A knock for what is open already prolongs it and never shortens it (P25). */
-  #add(grant: Grant, now: Span): void {
+  #add(without: Omit<Grant, 'end'>, lifetimeS: number, now: Span): void {
+    const isSwept = this.isSwept(without);
+    const grant = {
+      ...without,
+      end: {
+        from: now.from + lifetimeS * 1000 - (isSwept ? 0 : this.abilities.earlyMs),
+        to: now.to + lifetimeS * 1000 + (isSwept ? SWEEP_MS : 0),
+      },
+    };
     const same = this.grants(now.from).find(
       (known) =>
         known.owner === grant.owner &&
@@ -217,8 +263,4 @@ function tagOf({ person, window, slot }: Packet): string {
 
 function isAccepted(window: number, wallMs: number): boolean {
   return window >= Math.floor((wallMs - TOLERANCE_MS) / WINDOW_MS) && window <= Math.floor((wallMs + TOLERANCE_MS) / WINDOW_MS);
-}
-
-function after(now: Span, seconds: number): Span {
-  return { from: now.from + seconds * 1000, to: now.to + seconds * 1000 };
 }

@@ -1,11 +1,14 @@
 // Runs histories by chance against the real daemon, makes one that fails shorter, and says how to repeat it.
 import fc from 'fast-check';
-import { SERVICE_NAMES } from './cast.ts';
+import { hideTimeMatch, useBackend } from '../lab/backend.ts';
+import type { Backend } from '../lab/backend-table.ts';
 import { histories } from './commands.ts';
 import { Model } from './model.ts';
 import { World } from './world.ts';
 
 export type RunOptions = {
+  /** One for each process. */
+  readonly backend: Backend;
   readonly runs: number;
   readonly mostCommands: number;
   readonly seed: number;
@@ -22,6 +25,7 @@ export type RunOptions = {
 
 /** Fails with the history, its seed and its path. */
 export async function runHistories({
+  backend,
   runs,
   mostCommands,
   seed,
@@ -32,16 +36,19 @@ export async function runHistories({
   onRun,
   onFailure,
 }: RunOptions): Promise<void> {
-  const world = await World.create(SERVICE_NAMES, deadlineMs);
+  useBackend(backend);
+  // There the kernel ends rules by its own wall clock, and only the daemon's is set here.
+  if (backend !== 'nftables') hideTimeMatch();
+  const world = await World.create(deadlineMs);
   let number = 0;
   try {
-    const property = fc.asyncProperty(histories(mostCommands, replayPath), async (history) => {
+    const property = fc.asyncProperty(histories(world.abilities, mostCommands, replayPath), async (history) => {
       number += 1;
       onRun?.(number);
       try {
         await fc.asyncModelRun(async () => {
           await world.begin();
-          return { model: new Model(world.addresses, world.services), real: world };
+          return { model: new Model(world.addresses, world.abilities), real: world };
         }, history);
       } catch (error) {
         onFailure?.([...history].map(String).join('\n'), error);

@@ -1,63 +1,58 @@
-// The real thing beside the model: a posternd on real nftables in a namespace, and what can be done to it. Decides nothing; measures when it was done.
-import { createHash, randomBytes } from 'node:crypto';
+// The real thing beside the model: a posternd on a real firewall in a namespace, and what can be done to it. Decides nothing; measures when it was done.
 import { cpSync, rmSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
+import { CommandError } from '../../daemon/command-error.ts';
 import { askDaemon } from '../../daemon/control/ask.ts';
 import { GrantReport, ReloadReport, type Request, RevokeReport, StatusReport } from '../../daemon/control/messages.ts';
-import { parseAddress } from '../../protocol/address.ts';
-import { unixMs } from '../../protocol/brand.ts';
-import { type SecretKey, secretFromSeed } from '../../protocol/identity.ts';
-import { formatPublicLine, parsePublicLine } from '../../protocol/openssh.ts';
-import { sealKnock } from '../../protocol/packet.ts';
-import { type Pairing, pairAsClient } from '../../protocol/pairing.ts';
-import { tagOf } from '../../protocol/tags.ts';
 import { asking } from '../bench/asking.ts';
+import { flushCommands } from '../lab/backend.ts';
 import { FakeClock } from '../lab/fake-clock.ts';
 import type { Host } from '../lab/host.ts';
 import { Installation } from '../lab/installation.ts';
 import { createLab, type Lab } from '../lab/lab.ts';
 import { waitFor } from '../lab/wait.ts';
+import { type Abilities, abilities } from './abilities.ts';
 import {
   type Addresses,
-  ALL_RULES,
+  allRules,
   DEFAULT_S,
   KNOCK_PORT,
-  PEOPLE,
-  type Person,
   portsText,
   type Rules,
+  SERVICE_NAMES,
   type ServiceName,
-  SHORT_S,
-  SOURCE_PORT,
   serviceOf,
 } from './cast.ts';
 import { type KernelView, readKernel } from './kernel-view.ts';
+import { Keys } from './keys.ts';
 import type { Packet, Span } from './model.ts';
 import type { Door, Outcome, ProberCalls } from './prober.ts';
+import { ruleFile } from './rule-file.ts';
 
 const PROBER = fileURLToPath(new URL(`./prober${extname(import.meta.url)}`, import.meta.url));
 /** An answer always comes: a reset or an ICMP message where it is shut. So this is for a machine that is busy. */
 const PATIENCE_MS = 10_000;
 const DEADLINE_MS = 15_000;
-
-type Secrets = { readonly secret: SecretKey; readonly pairing: Pairing };
+const WINDOW_MS = 60_000;
+const MOST_SLOTS = 64;
 
 export class World {
   readonly addresses: Addresses;
-  readonly services: readonly ServiceName[];
+  readonly abilities: Abilities;
   readonly #lab: Lab;
   readonly #server: Host;
   readonly #postern: Installation;
   readonly #pristine: string;
   readonly #clock: FakeClock;
   readonly #ask: ReturnType<typeof asking<ProberCalls>>;
-  readonly #people = new Map<Person, Secrets>();
+  #keys: Keys | undefined;
   /** Each packet is made once: a replay is the same bytes. */
   readonly #bytes = new Map<Packet, Uint8Array>();
   #clockMs = 0;
   #histories = 0;
+  #hearings = 0;
 
   private constructor(parts: {
     lab: Lab;
@@ -65,20 +60,19 @@ export class World {
     client: Host;
     postern: Installation;
     addresses: Addresses;
-    services: readonly ServiceName[];
   }) {
     this.#lab = parts.lab;
     this.#server = parts.server;
     this.#postern = parts.postern;
     this.addresses = parts.addresses;
-    this.services = parts.services;
+    this.abilities = abilities();
     this.#pristine = join(parts.postern.folder, 'pristine');
     cpSync(join(parts.postern.folder, 'state'), this.#pristine, { recursive: true, preserveTimestamps: true });
     this.#clock = new FakeClock();
     this.#ask = asking<ProberCalls>(parts.client.start([process.execPath, PROBER], { ipc: true }));
   }
 
-  static async create(services: readonly ServiceName[], deadlineMs: number): Promise<World> {
+  static async create(deadlineMs: number): Promise<World> {
     const lab = await createLab({ label: 'model', deadlineMs });
     try {
       const [server, client] = [await lab.host('server'), await lab.host('client')];
@@ -87,15 +81,16 @@ export class World {
       for (const address of [ipv4, ipv6]) await lab.addAddress(client, address);
       // A shut UDP port must say so each time it is tried.
       await server.sysctl({ 'net.ipv4.icmp_ratelimit': 0, 'net.ipv6.icmp.ratelimit': 0 });
-      const protect = services.map(portsText);
-      const named = Object.fromEntries(services.map((name) => [name, portsText(name)]));
+      const protect = SERVICE_NAMES.map(portsText);
+      const named = Object.fromEntries(SERVICE_NAMES.map((name) => [name, portsText(name)]));
       const config = { protect, services: named, port: KNOCK_PORT, refuse: 'reject', default_ttl: `${DEFAULT_S}s`, max_grants: 500 };
       // The rules are written for each history anew.
       const nobody = { name: 'nobody', clients: [], allow: [] };
       const postern = await Installation.create(server, config, nobody);
-      const portsOf = (protocol: 'tcp' | 'udp') => services.map(serviceOf).flatMap((one) => (one.protocol === protocol ? one.ports : []));
+      const portsOf = (protocol: 'tcp' | 'udp') =>
+        SERVICE_NAMES.map(serviceOf).flatMap((one) => (one.protocol === protocol ? one.ports : []));
       await server.listen({ tcp: portsOf('tcp'), udp: portsOf('udp') });
-      return new World({ lab, server, client, postern, addresses: [client.ipv4(), ipv4, client.ipv6(), ipv6], services });
+      return new World({ lab, server, client, postern, addresses: [client.ipv4(), ipv4, client.ipv6(), ipv6] });
     } catch (error) {
       await lab.close();
       throw error;
@@ -117,14 +112,10 @@ export class World {
     this.#clock.step(-this.#clockMs / 1000);
     this.#clockMs = 0;
     this.#histories += 1;
-    const server = parsePublicLine(this.#postern.publicLine);
-    if (!server.ok) throw new Error(server.why);
-    for (const person of PEOPLE) {
-      const secret = secretFromSeed(createHash('sha256').update(`${process.pid} ${this.#histories} ${person}`).digest());
-      this.#people.set(person, { secret, pairing: pairAsClient(secret, server.value.publicKey) });
-    }
+    this.#keys = new Keys(this.#postern.publicLine, this.#histories);
     this.#bytes.clear();
-    this.writeRules(ALL_RULES);
+    this.#hearings = 0;
+    this.writeRules(allRules(this.abilities));
     await this.start();
   }
 
@@ -142,6 +133,12 @@ export class World {
 
   async start(): Promise<void> {
     await this.#postern.start({ env: this.#clock.env });
+  }
+
+  /** A start that has to fail, with its exit code. */
+  async startInVain(): Promise<number> {
+    const { code } = await this.#postern.posternd(['run'], { env: this.#clock.env, mayFail: true });
+    return code;
   }
 
   async kill(): Promise<void> {
@@ -163,39 +160,44 @@ export class World {
     const before = this.isUp ? noticed() : 0;
     this.#clockMs += seconds * 1000;
     this.#clock.step(seconds);
-    if (this.isUp) await waitFor(() => noticed() > before, { deadlineMs: DEADLINE_MS, what: 'the daemon to notice the step' });
+    if (!this.isUp) return;
+    await waitFor(() => noticed() > before, { deadlineMs: DEADLINE_MS, what: 'the daemon to notice the step' });
+    // Where no tag in the kernel shows it.
+    if (!this.abilities.sieve) await this.#heard();
+  }
+
+  /** Comes back when the daemon hears knocks of the windows of now: somebody who has nothing open closes it, with one packet, until that counts. */
+  async #heard(): Promise<void> {
+    // The last one that it learns of those that it accepts.
+    const window = Math.floor(this.wall() / WINDOW_MS) + 1;
+    const slot = this.#hearings;
+    this.#hearings = (this.#hearings + 1) % MOST_SLOTS;
+    const wish = { kind: 'close', service: undefined } as const;
+    const sentAtMs = window * WINDOW_MS + slot;
+    const payload = this.#knockers().seal({ person: 'somebody', window, slot, sentAtMs, boundTo: undefined, wish });
+    const closed = (await this.status()).knocks.closed;
+    await waitFor(
+      async () => {
+        await this.#send(this.addresses[0], [payload], 'a knock of somebody');
+        return (await this.status()).knocks.closed > closed;
+      },
+      { deadlineMs: DEADLINE_MS, intervalMs: 100, what: 'the daemon to hear after the step' },
+    );
   }
 
   writeRules(rules: Rules): void {
-    const clients = PEOPLE.filter((person) => rules.people[person] !== 'out').map((person) => ({
-      name: person,
-      key: formatPublicLine(this.#secrets(person).secret.publicKey, person),
-      slots: 32,
-      enabled: rules.people[person] === 'in',
-    }));
-    // A rule file without anybody is refused; this person never knocks.
-    const somebody = secretFromSeed(createHash('sha256').update('somebody').digest());
-    const allow = this.services
-      .filter((name) => !rules.missing.includes(name))
-      .map((name) => {
-        const { ttlS, maxTtlS, isDefault, once, ends, near } = serviceOf(name);
-        const most = rules.isStingy ? SHORT_S : maxTtlS;
-        return {
-          services: [name],
-          ttl: `${Math.min(ttlS, most)}s`,
-          max_ttl: `${most}s`,
-          default: isDefault,
-          ...(once === true ? { once: true } : {}),
-          ...(ends === true ? { sessions: 'end' } : {}),
-          ...(near === true ? { from: [`${this.addresses[0]}/32`, `${this.addresses[2]}/128`], require_source: true } : {}),
-        };
-      });
-    const line = { name: 'somebody', key: formatPublicLine(somebody.publicKey, 'somebody') };
-    this.#postern.writeRules({ name: 'people', clients: [...clients, line], allow });
+    this.#postern.writeRules(ruleFile(rules, this.addresses, this.#knockers().publicKeys()));
   }
 
-  async reload(): Promise<void> {
-    await this.#control({ command: 'reload' }, ReloadReport);
+  /** False: the rules are not taken (exit 2). */
+  async reload(): Promise<boolean> {
+    try {
+      await this.#control({ command: 'reload' }, ReloadReport);
+      return true;
+    } catch (error) {
+      if (error instanceof CommandError && error.exitCode === 2) return false;
+      throw error;
+    }
   }
 
   /** False when nothing was there to be revoked. */
@@ -209,8 +211,15 @@ export class World {
     }
   }
 
-  async grant(who: string, from: string | null, service: ServiceName, ttlS: number, once: boolean): Promise<void> {
-    await this.#control({ command: 'grant', who, from, services: [service], ttlSeconds: ttlS === 0 ? null : ttlS, once }, GrantReport);
+  /** False: refused, as there are no one-shots here. */
+  async grant(who: string, from: string | null, service: ServiceName, ttlS: number, once: boolean): Promise<boolean> {
+    try {
+      await this.#control({ command: 'grant', who, from, services: [service], ttlSeconds: ttlS === 0 ? null : ttlS, once }, GrantReport);
+      return true;
+    } catch (error) {
+      if (/one-shot grants need nftables/.test(String(error))) return false;
+      throw error;
+    }
   }
 
   async status(): Promise<StatusReport> {
@@ -222,50 +231,45 @@ export class World {
   }
 
   /** Somebody else on the server, with all rights but not the daemon's socket. */
-  async nft(words: string): Promise<number> {
-    return (await this.#server.exec(['nft', words], { mayFail: true })).code;
+  async run(words: readonly string[]): Promise<number> {
+    return (await this.#server.exec(words, { mayFail: true })).code;
   }
 
-  tagOf({ person, window, slot }: Packet): bigint {
-    return BigInt(`0x${Buffer.from(tagOf(this.#secrets(person).pairing, window, slot)).toString('hex')}`);
+  async flush(): Promise<void> {
+    for (const words of flushCommands()) await this.#server.exec(words);
   }
 
-  #seal({ person, window, slot, sentAtMs, boundTo, wish }: Packet): Uint8Array {
-    const address = boundTo === undefined ? undefined : parseAddress(boundTo);
-    if (address?.ok === false) throw new Error(address.why);
-    const requests = wish.service === undefined ? [] : [{ kind: 'service', name: wish.service } as const];
-    return sealKnock({
-      ...this.#secrets(person),
-      window,
-      slot,
-      body: {
-        action: wish.kind === 'close' ? { kind: 'close' } : { kind: 'open', lifetimeSeconds: wish.ttlS, once: wish.once },
-        sentAtMs: unixMs(sentAtMs),
-        source: address === undefined ? { kind: 'unbound' } : { kind: 'bound', address: address.value },
-        sourcePort: wish.kind === 'open' && wish.hasPort ? SOURCE_PORT : 0,
-        requests,
-      },
-      random: (count) => new Uint8Array(randomBytes(count)),
-    });
+  /** Comes back when the daemon, which looks at the gate for it, finds the gate that it means. */
+  async mended(): Promise<void> {
+    const what = 'the gate to be put right';
+    await waitFor(async () => (await this.status()).gate.state === 'up', { deadlineMs: DEADLINE_MS, what });
+  }
+
+  tagOf(packet: Packet): bigint {
+    return this.#knockers().tagOf(packet);
   }
 
   /** Sends copies of a packet and waits until each was counted, by the sieve and, where it passed, by the daemon. */
   async deliver(packet: Packet, from: string, copies: number): Promise<Span> {
-    const to = this.#serverFor(from);
+    const bytes = this.#bytes.get(packet) ?? this.#knockers().seal(packet);
+    this.#bytes.set(packet, bytes);
+    return this.#send(from, Array<Uint8Array>(copies).fill(bytes), `${copies} copies of packet ${packet.number}`);
+  }
+
+  async #send(from: string, packets: readonly Uint8Array[], what: string): Promise<Span> {
     const [kernel, status] = [await this.kernel(), this.isUp ? await this.status() : undefined];
     const started = performance.now();
-    const bytes = this.#bytes.get(packet) ?? this.#seal(packet);
-    this.#bytes.set(packet, bytes);
-    const payloads = Array.from({ length: copies }, () => Buffer.from(bytes).toString('base64'));
-    await this.#ask('send', { from, to, port: KNOCK_PORT, payloads });
-    const deadline = { deadlineMs: DEADLINE_MS, what: `${copies} copies of packet ${packet.number} to be counted` };
+    const payloads = packets.map((bytes) => Buffer.from(bytes).toString('base64'));
+    await this.#ask('send', { from, to: this.#serverFor(from), port: KNOCK_PORT, payloads });
+    const deadline = { deadlineMs: DEADLINE_MS, what: `${what} to be counted` };
     if (status !== undefined) {
       const [heard, passed, decided] = [heardBy(status), status.kernel?.knocks ?? 0, decidedBy(status)];
       await waitFor(async () => {
         const now = await this.status();
-        return heardBy(now) >= heard + copies && decidedBy(now) - decided >= (now.kernel?.knocks ?? 0) - passed;
+        return heardBy(now) >= heard + packets.length && decidedBy(now) - decided >= (now.kernel?.knocks ?? 0) - passed;
       }, deadline);
-    } else if (kernel !== undefined) await waitFor(async () => ((await this.kernel())?.heard ?? 0) >= kernel.heard + copies, deadline);
+    } else if (kernel !== undefined)
+      await waitFor(async () => ((await this.kernel())?.heard ?? 0) >= kernel.heard + packets.length, deadline);
     return { from: started, to: performance.now() };
   }
 
@@ -277,10 +281,9 @@ export class World {
     return from.includes(':') ? this.#server.ipv6() : this.#server.ipv4();
   }
 
-  #secrets(person: Person): Secrets {
-    const found = this.#people.get(person);
-    if (found === undefined) throw new Error(`${person} has no key yet`);
-    return found;
+  #knockers(): Keys {
+    if (this.#keys === undefined) throw new Error('no history has begun yet');
+    return this.#keys;
   }
 
   #control<T>(request: Request, shape: z.ZodType<T>): Promise<T> {

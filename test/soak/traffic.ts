@@ -190,7 +190,7 @@ export class Traffic {
       this.#find('there is no gate');
       return undefined;
     }
-    for (const [opening, leftMs] of kernel.openings) {
+    for (const [opening, { to: leftMs }] of kernel.openings) {
       const asked = this.#asked.get(opening.slice(opening.indexOf(' ') + 1)) ?? expected.get(opening.slice(opening.indexOf(' ') + 1));
       if (asked === undefined) this.#find(`${opening} stands, and nobody asked for it`);
       else if (from + leftMs > asked.atMost + JIFFIES_MS + (to - from))
