@@ -68,7 +68,9 @@ async function deliver(model: Model, world: World, packet: Packet, { from, copie
   const wallFrom = world.wall();
   const now = await world.deliver(packet, address, copies);
   const wasUsed = model.isUsed(packet);
+  const open = model.grants(now.to).length;
   const verdict = model.deliver(packet, address, { from: wallFrom, to: world.wall() }, now);
+  if (verdict === 'closed') count(`knock closed: ${model.grants(now.to).length < open ? 'something was open' : 'nothing was open'}`);
   tell(packet, address, copies, wasUsed, verdict);
   // Further copies are replays.
   return verdict;
