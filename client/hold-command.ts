@@ -186,8 +186,12 @@ class Hold {
     if (this.#leaveOpen) return this.#display.show({ event: 'left-open' });
     const { reports, stillOpen } = await closeDoor({ ...plan, action: { kind: 'close' } }, this.#world, this.#remark);
     if (stillOpen !== undefined) throw explainStillOpen(stillOpen.address.text, stillOpen.port);
-    if (reports.every((report) => report.sent === 0))
-      throw new CommandError(1, 'not-closed', 'the close could not be sent: the door shuts when the grant runs out');
+    if (reports.every((report) => report.sent === 0)) {
+      const why = reports.some(({ stopped }) => stopped?.kind === 'no-slot')
+        ? 'all knocks of this minute are used'
+        : 'nothing could be sent';
+      throw new CommandError(1, 'not-closed', `not closed, as ${why}: the door shuts when the grant runs out`);
+    }
     this.#display.show({ event: 'closed' });
   }
 }

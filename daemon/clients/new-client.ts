@@ -144,6 +144,12 @@ export async function settleTarget(
     return { path, isNew: true };
   }
   const gives = await givesSomething(path);
+  if (gives && options.file === undefined && options.services !== undefined) {
+    const file = safeText(relative(config.rules, path), 100);
+    throw wrong(
+      `${safeText(path, 300)} stands already: to give what it allows: --file ${file} and no --services; else another --file, or remove that one`,
+    );
+  }
   if (gives && options.services !== undefined) {
     throw wrong(
       `what ${safeText(path, 300)} allows holds for all its clients: leave --services out to give the same, or name another --file`,

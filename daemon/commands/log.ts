@@ -92,14 +92,23 @@ export async function readable<T>(file: string, work: () => Promise<T>, isNamed 
 }
 
 /** `1h` ago, or a date and time where this command runs. */
-function moment(text: string, option: string, now: number): number {
+/** `now` less a duration, the beginning of a day, or a time; without a zone, those of this host. */
+export function moment(text: string, option: string, now: number): number {
   const ago = parseDuration(text);
   if (ago.ok) return now - ago.value * 1000;
+  // As journalctl has them: the midnight that a day began with, here.
+  const daysBack = ['today', 'yesterday'].indexOf(text);
+  if (daysBack >= 0) {
+    const midnight = new Date(now);
+    // A day of 23 or 25 hours is one day all the same.
+    midnight.setDate(midnight.getDate() - daysBack);
+    return midnight.setHours(0, 0, 0, 0);
+  }
   const at = /^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?$/.test(text)
     ? // A date alone would be taken as UTC.
       Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(' ', 'T'))
     : Number.NaN;
   if (Number.isNaN(at))
-    throw new CommandError(2, `${option}: ${quoted(text)} is no time: write 30m, 12h, 7d, 2026-11-21 or "2026-11-21 22:00"`);
+    throw new CommandError(2, `${option}: ${quoted(text)} is no time: write 30m, 12h, yesterday, 2026-11-21 or "2026-11-21 22:00"`);
   return at;
 }

@@ -12,7 +12,7 @@ export function defineLog(root: Command, globals: Settle): void {
     .description('who knocked, when, from where, and what came of it: the audit log, also of renamed files')
     .option('-f, --follow', 'go on with what comes, until Ctrl-C')
     .option('--client <name>', 'only what concerns this client')
-    .option('--since <time>', 'only from then on: 1h, 7d (ago), 2026-11-21, "2026-11-21 22:00"')
+    .option('--since <time>', 'only from then on: 1h, 7d (ago), yesterday, 2026-11-21, "2026-11-21 22:00"')
     .option('--until <time>', 'only up to then')
     .addHelpText(
       'after',

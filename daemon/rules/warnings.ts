@@ -43,7 +43,7 @@ export function ruleWarnings(
   const byName = new Map(book.clients.map((client) => [client.name, client]));
   for (const file of files) {
     if (file.allow.length > 0 && file.clients.length + file.refs.length === 0) {
-      warn(file.allow[0]?.place, 'the allow entries of this file hold for nobody', 'add clients, or "- ref: NAME"');
+      warn(file.allow[0]?.place, 'the allow entries of this file hold for nobody', 'add clients, or "- ref: NAME", or remove the file');
     }
     for (const ref of file.refs) warnOfReference(ref, byName.get(ref.value), now, warn);
     for (const entry of file.allow) warnOfNoEffect(entry, config, warn);

@@ -345,6 +345,12 @@ describe('posternd client: whatever is wrong ends with its code and one line, an
       2,
       /holds for all its clients: leave --services out/,
     ],
+    [
+      'services where an earlier client of that name left its file',
+      ['add', 'ops', ...generate],
+      2,
+      /ops\.yaml stands already: to give what it allows: --file ops\.yaml and no --services; else another --file, or remove that one/,
+    ],
     ['a host that is none', ['add', 'x', ...generate, '--host', 'a b'], 2, /--host: "a b" is no host name and no address/],
     ['an unknown client', ['disable', 'alcie'], 2, /no client is called "alcie": did you mean "alice"\?/],
     ['an unknown client to show', ['show', 'zebra'], 2, /no client is called "zebra": see "posternd client list"/],
