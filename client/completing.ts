@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { formatPortRange } from '../protocol/ports.ts';
 import type { Before, Candidate, Sources } from '../shell/complete.ts';
 import { answerShell, completionScript, type Shell } from '../shell/completion-script.ts';
 import { clientPaths } from './paths.ts';
@@ -67,7 +68,11 @@ function knownHosts(world: World): readonly Candidate[] {
 
 function services(world: World, before: Before): readonly Candidate[] {
   const [host = ''] = before.operands;
-  const own = (profilesOf(world, before).get(host)?.services ?? []).map((word) => ({ word, about: `of the profile ${host}` }));
+  const { services: asked = [], offers } = profilesOf(world, before).get(host) ?? {};
+  const own = asked.map((word) => ({ word, about: `of the profile ${host}` }));
+  // The server has said what it offers: other names would be guesses.
+  if (offers !== undefined && offers.length > 0)
+    return [...own, ...offers.map(({ name, ports }) => ({ word: name, about: ports.map(formatPortRange).join(' ') }))];
   return [...own, ...serviceNames().map(({ name, port }) => ({ word: name, about: `tcp/${port}` }))];
 }
 

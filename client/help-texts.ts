@@ -132,6 +132,6 @@ export const COMPLETION_HELP = `
 Prints a script that completes hosts (profiles, ~/.ssh/config, known_hosts), services and options.
 
 Examples:
-  knock completion bash > ~/.local/share/bash-completion/completions/knock
+  source <(knock completion bash)      in ~/.bashrc
   knock completion fish > ~/.config/fish/completions/knock.fish
   source <(knock completion zsh)       in ~/.zshrc, after compinit`;

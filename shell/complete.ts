@@ -90,6 +90,14 @@ async function values(
   const source = Object.hasOwn(sources, name) ? sources[name] : undefined;
   if (source === undefined) return FILE_PLACEHOLDER.test(name) ? { kind: 'files' } : chosen([], start);
   const found = await source(before).catch(() => []);
+  // `ssh,tcp/8443`: of a list by commas, the last is the one that is being typed.
+  const typed = name === 'list' ? start.lastIndexOf(',') + 1 : 0;
+  if (typed > 0)
+    return chosen(
+      found.filter(({ word }) => PLAIN.test(word)),
+      start.slice(typed),
+      `${prefix}${start.slice(0, typed)}`,
+    );
   const fresh = found.filter(({ word }) => PLAIN.test(word) && !before.operands.includes(word));
   return chosen(fresh, start, prefix);
 }

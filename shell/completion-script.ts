@@ -63,10 +63,7 @@ function bashPrefix(word: string, breaks: string): number {
   return Math.max(...[':', '='].map((letter) => (breaks.includes(letter) ? word.lastIndexOf(letter) + 1 : 0)));
 }
 
-const bash = (
-  name: string,
-) => `# Completion of ${name} for bash: "${name} completion bash > ~/.local/share/bash-completion/completions/${name}",
-# or in a running shell: source <(${name} completion bash)
+const bash = (name: string) => `# Completion of ${name} for bash. In ~/.bashrc, or in a running shell: source <(${name} completion bash)
 _${name}_complete() {
   local line
   COMPREPLY=()

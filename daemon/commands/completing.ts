@@ -27,6 +27,7 @@ const SOURCES: Sources = {
   name: clients,
   service: services,
   services,
+  list: services,
   interface: async () => Object.keys(networkInterfaces()).map((word) => ({ word, about: 'interface' })),
 };
 

@@ -66,7 +66,7 @@ export function defineService(root: Command, globals: Settle): void {
     .addHelpText(
       'after',
       '\nIt completes clients, grants and services too, as far as the one who types may read them.' +
-        '\n\nExamples:\n  posternd completion bash | sudo tee /usr/local/share/bash-completion/completions/posternd >/dev/null' +
+        '\n\nExamples:\n  posternd completion bash | sudo tee /etc/bash_completion.d/posternd >/dev/null' +
         '\n  source <(posternd completion zsh)       in ~/.zshrc, after compinit',
     )
     .action((shell: Shell) => processOutput.out(completionScript(shell, 'posternd').trimEnd()));

@@ -27,7 +27,7 @@ before(() => {
     writeFileSync(join(home, 'bin', name), `#!/bin/sh\nexec ${process.execPath} ${join(DIST, file)} "$@"\n`, { mode: 0o755 });
   writeFileSync(
     join(home, '.config/knock/config.yaml'),
-    'profiles:\n  webserver: { host: 192.0.2.1, services: [warehouse] }\n  mail: {}\n',
+    'profiles:\n  webserver: { host: 192.0.2.1, services: [warehouse] }\n  mail: {}\n  office: { offers: { admin-panel: { ports: [tcp/8443] }, tcp/5432: { ports: [tcp/5432] } } }\n',
   );
   writeFileSync(
     join(home, '.ssh/known_hosts'),
@@ -88,6 +88,10 @@ const TABLE: readonly { readonly line: readonly string[]; readonly words: readon
   { line: ['posternd', 'grant', 'ali'], words: ['alice'] },
   { line: ['posternd', 'grant', 'alice', 'adm'], words: ['admin-panel'] },
   { line: ['posternd', 'grant', 'alice', 'vau'], words: [] },
+  { line: ['posternd', 'client', 'add', 'bob', '--services', 'adm'], words: ['admin-panel'] },
+  { line: ['posternd', 'client', 'add', 'bob', '--services', 'ssh,adm'], words: ['ssh,admin-panel'] },
+  { line: ['knock', 'office', ''], words: ['admin-panel', 'tcp/5432'] },
+  { line: ['knock', 'office', 'admin-panel', ''], words: ['tcp/5432'] },
   { line: ['posternd', 'grant', 'alice', 'tcp/'], words: ['tcp/22', 'tcp/8443'] },
   { line: ['posternd', 'log', 'verify', ''], words: [':files'] },
   { line: ['posternd', 'check', '--js'], words: ['--json'] },
