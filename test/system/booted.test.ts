@@ -4,13 +4,13 @@
 //   posternd, a TCP service on 2222   eth0 ------- eth0   knock
 //                               10.98.0.1         10.98.0.2
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Running } from '../lab/process.ts';
 import { waitFor } from '../lab/wait.ts';
 import { Machine, whyNoMachine } from './machine.ts';
-import { FROM_OUTSIDE, INSIDE, installPackage, plugIn, setUp } from './postern-machine.ts';
+import { FOLDER, FROM_OUTSIDE, INSIDE, installPackage, plugIn, setUp } from './postern-machine.ts';
 
 const CONFIG = `
 server_key: host_ed25519
@@ -286,5 +286,29 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
     assert.match(await journal(), /the machine went down without stopping the daemon/);
     await connectAndListen();
     assert.equal(await isOpen(), false);
+  });
+
+  it('is upgraded and removed by the commands of docs/install.md: not while the gate is up', async () => {
+    assert.match(
+      await stdout(`${FOLDER}/systemd/install`),
+      /The daemon that runs is still the old one.*\n.*check\n {2}systemctl restart posternd/,
+    );
+    const page = (await property('posternd', 'Documentation')).replace('file://', '');
+    assert.ok(existsSync(join(machine.root, page)), page);
+    const early = await machine.exec([`${FOLDER}/systemd/uninstall`], { mayFail: true });
+    assert.equal(early.code, 1);
+    assert.match(early.stderr, /^systemd\/uninstall: the gate is up, nothing was changed: "posternd gate down" opens .*\n$/);
+    assert.equal(await property('posternd', 'ActiveState'), 'active');
+    assert.equal(await isOpen(), false);
+    await machine.exec(['posternd', 'gate', 'down']);
+    assert.match(await stdout(`${FOLDER}/systemd/uninstall`), /npm uninstall -g postern/);
+    assert.equal(await property('posternd', 'LoadState'), 'not-found');
+    assert.equal(await property('postern-gate', 'LoadState'), 'not-found');
+    assert.equal(
+      await stdout('sh', '-c', 'find /usr/local /etc/systemd -name "*postern*" -o -name "*knock*"'),
+      '/etc/systemd/system/posternd.service.d',
+    );
+    assert.match(await stdout('ls', '/etc/postern'), /host_ed25519/);
+    assert.equal(await isOpen(), true);
   });
 });

@@ -18,7 +18,7 @@ import { run } from '../lab/process.ts';
 import type { Machine } from './machine.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
-const FOLDER = '/usr/lib/node_modules/postern';
+export const FOLDER = '/usr/lib/node_modules/postern';
 export const INSIDE = '10.98.0.1';
 export const OUTSIDE = '10.98.0.2';
 
