@@ -8,6 +8,8 @@ import type { PortRange, Protocol } from '../../protocol/ports.ts';
  */
 export type Sieve =
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string }
+  /** Whatever is as long as a knock, whether a tag is armed or not: where tags are not known. */
+  | { readonly kind: 'log-all'; readonly group: number; readonly prefix: string }
   | { readonly kind: 'pass'; readonly to: 'socket' | 'raw' }
   | { readonly kind: 'none' };
 

@@ -115,6 +115,19 @@ export class IptablesGate {
     });
   }
 
+  /** What stands open, and what is cut, as far as we know: without a look at the kernel. */
+  held(): { readonly open: readonly TimedOpening[]; readonly cut: readonly Opening[] } {
+    const now = this.#clock.monotonic();
+    const entries = this.#kept.all().filter(({ deadlineMs }) => deadlineMs > now);
+    return {
+      open: entries.flatMap((entry) => {
+        const opening = openingOf(entry);
+        return opening === undefined ? [] : [{ opening, remainingMs: entry.deadlineMs - now }];
+      }),
+      cut: entries.filter(({ kind }) => kind === 'cut').map((entry) => ({ ...openingFor(entry), kind: 'grant', sourcePort: 0 })),
+    };
+  }
+
   /** How many entries, as iptables-legacy counts them, the gate has in one family: each rule, and two for each chain. 0 without a gate. */
   entryCount(family: Family): number {
     const layout = this.#installed?.layout;

@@ -1,5 +1,6 @@
 // The gate in iptables, ip6tables and ipset, for hosts where nf_tables cannot be used. The same Firewall as the nftables backend, without a sieve
 // and without one-shots; docs/decisions says what stands where and why.
+import type { Family } from '../../../protocol/address.ts';
 import { type Clock, systemClock } from '../../clock.ts';
 import { periodically } from '../../periodically.ts';
 import { admitsOnce, type Firewall, FirewallError } from '../firewall.ts';
@@ -8,6 +9,7 @@ import { IptablesGate } from './gate.ts';
 import { type Guard, startGuard } from './guard.ts';
 import { nameProblem, namesOf } from './names.ts';
 import { GRANT_CAPACITY } from './sets.ts';
+import { standInFor } from './stand-in.ts';
 import { findTools, type Tools, type Variant } from './tools.ts';
 import { watchMangle } from './watch.ts';
 
@@ -44,7 +46,22 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
   let timer: NodeJS.Timeout | undefined;
   let guard: Guard | undefined;
   let toldOfIpv6 = false;
+  let leaving = false;
   const report = (error: unknown): void => onTrouble(error instanceof Error ? error.message : 'the grants could not be swept');
+  const standIn = standInFor(
+    table,
+    { layout: () => (leaving ? undefined : gate.layout()), held: () => gate.held(), intact: () => gate.intact() },
+    onTrouble,
+  );
+  const intact = async (): Promise<boolean> => {
+    const stands = await gate.intact();
+    if (!stands) await standIn.raise();
+    return stands;
+  };
+  /** What is gone for certain: closed by one transaction while the programs that mend it start. */
+  const mend = async (families: readonly Family[]): Promise<void> => {
+    await Promise.all([standIn.raise(), gate.mend(families)]);
+  };
   const sweep = (): void => void gate.sweep().then(setTimer, report);
   const endSweeping = periodically(SWEEP_MS, regularSweep, report);
 
@@ -74,7 +91,10 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
     await stopWatching?.();
     stopWatching = undefined;
     const layout = gate.layout();
-    if (suspicion !== undefined && layout !== undefined) stopWatching = watchMangle(tools.families, layout, gate, suspicion);
+    if (suspicion === undefined || layout === undefined) return;
+    const looked = { intact, mend, entryCount: (family: Family) => gate.entryCount(family) };
+    stopWatching = watchMangle(tools.families, layout, looked, suspicion);
+    await standIn.prepare();
   }
 
   return {
@@ -86,18 +106,20 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
       const rejectedBefore = gate.layout()?.refuse;
       if (passing) guard ??= startGuard(table, runtimeFolder, onTrouble);
       const result = await gate.install(layout, openings);
+      await standIn.renew();
       if (!passing) dismissGuard();
       setTimer();
       if (stopWatching === undefined || rejectedBefore !== layout.refuse) await keepWatch();
       return result;
     },
-    intact: () => gate.intact(),
+    intact,
     watch: (onSuspicion) => {
       suspicion = onSuspicion;
       void keepWatch();
     },
     open: async (openings) => {
       await gate.open(openings);
+      await standIn.open(openings);
       setTimer();
     },
     close: async (openings, cut) => {
@@ -105,6 +127,7 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
         await gate.close(openings, cut);
         setTimer();
       } finally {
+        await standIn.close(openings, cut);
         if (cut) await endConnections(openings, onTrouble);
       }
     },
@@ -115,7 +138,13 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
     disarmAll: async () => undefined,
     counters: () => gate.counters(),
     remove: async () => {
-      await gate.remove();
+      leaving = true;
+      try {
+        await standIn.lower();
+        await gate.remove();
+      } finally {
+        leaving = false;
+      }
       dismissGuard();
       setTimer();
     },
@@ -123,6 +152,7 @@ export async function openIptables(options: IptablesOptions): Promise<Firewall &
       clearTimeout(timer);
       endSweeping();
       await stopWatching?.();
+      await standIn.release();
     },
   };
 }

@@ -121,6 +121,11 @@ export function portIn(first: number, last: number): Expressions {
   return [load, compare('gte', bigEndian16(first)), compare('lte', bigEndian16(last))];
 }
 
+/** `udp length 200-456`; say the protocol first. Fixed by SPEC.md "Packet": 192 to 448 bytes, behind the UDP header of eight. */
+export function asLongAsAKnock(): Expressions {
+  return [payload(TRANSPORT_HEADER, 4, 2), compare('gte', bigEndian16(192 + 8)), compare('lte', bigEndian16(448 + 8))];
+}
+
 /** `ip saddr network`; say the family first. `bytes` is the network's base address. */
 export function addressIn(side: 'saddr' | 'daddr', bytes: Uint8Array, prefix: number): Expressions {
   const part: 'saddr4' | 'daddr4' | 'saddr6' | 'daddr6' = bytes.length === 4 ? `${side}4` : `${side}6`;

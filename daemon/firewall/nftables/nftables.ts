@@ -28,8 +28,11 @@ export type NftablesOptions = {
   readonly table: string;
   /** Something that did not stop us but that an administrator should know. */
   readonly onTrouble?: (text: string) => void;
-  /** `plain`: no flags, as on kernels before 6.9, which `auto` falls back to by itself. */
-  readonly ownership?: 'auto' | 'plain';
+  /**
+   * `plain`: no flags, as on kernels before 6.9, which `auto` falls back to by itself. `passing`: always goes with this process, where the caller
+   * has found out that the kernel can.
+   */
+  readonly ownership?: 'auto' | 'plain' | 'passing';
 };
 
 // Tunable
@@ -79,6 +82,7 @@ export async function openNftables(options: NftablesOptions): Promise<Firewall> 
   /** Owned alone (5.12) the table goes when our socket closes, however we end; with PERSIST (6.9) it stays. */
   const flagsFor = async (passing: boolean): Promise<number> => {
     if (options.ownership === 'plain') return 0;
+    if (options.ownership === 'passing') return NFT_TABLE_F_OWNER;
     try {
       owns ??= await canOwn(conversation, table);
       if (!passing) return owns ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0;

@@ -40,12 +40,13 @@ export function gateChains(layout: GateLayout): readonly Chain[] {
 function sieveChains(layout: GateLayout): readonly Chain[] {
   const { sieve, knockPort, unmatched } = layout;
   if (sieve.kind === 'none') return [];
+  const answer = e.verdict(unmatched === 'drop' ? 'drop' : 'return');
   const matched: Rule = [...e.inSet(TAG_SET, TAG_KEY), ...e.changeSet('delete', TAG_SET, TAG_KEY), ...e.count('knocks')];
   // A knock is answered like junk (P20): with `unmatched: pass` the host answers it as for any closed port.
   const handOver: Rule =
     sieve.kind === 'log'
-      ? [...e.logTo(sieve.group, sieve.prefix), ...e.verdict(unmatched === 'drop' ? 'drop' : 'return')]
-      : [...(sieve.to === 'raw' && unmatched === 'drop' ? e.forNobody() : []), ...e.verdict('return')];
+      ? [...e.logTo(sieve.group, sieve.prefix), ...answer]
+      : [...(sieve.kind === 'pass' && sieve.to === 'raw' && unmatched === 'drop' ? e.forNobody() : []), ...e.verdict('return')];
   const toKnock: Rule = [...e.protocolIs(UDP), ...e.portIn(knockPort, knockPort), ...e.toChain('jump', 'knock')];
   return [
     {
@@ -57,9 +58,11 @@ function sieveChains(layout: GateLayout): readonly Chain[] {
       name: 'knock',
       hook: undefined,
       rules: [
-        [...matched, ...handOver],
+        sieve.kind === 'log-all'
+          ? [...e.forThisHost(), ...e.asLongAsAKnock(), ...e.count('knocks'), ...e.logTo(sieve.group, sieve.prefix), ...answer]
+          : [...matched, ...handOver],
         // A knock for another host (we are its router) is not ours to drop (P30c).
-        [...e.forThisHost(), ...e.count('junk'), ...e.verdict(unmatched === 'drop' ? 'drop' : 'return')],
+        [...e.forThisHost(), ...e.count('junk'), ...answer],
       ],
     },
   ];
