@@ -83,6 +83,45 @@ test('nor when the clock is set forward past the date (P14)', async (context) =>
   assert.deepEqual(host.kernel.keys(), []);
 });
 
+const BOB_HOLDS = `grant ${OTHER} tcp 22 0`;
+for (const { text, people, stands } of [
+  { text: 'the client has another key', people: [['alice', BOB]], stands: [] },
+  {
+    text: 'two clients have changed their keys',
+    people: [
+      ['alice', BOB],
+      ['bob', ALICE],
+    ],
+    stands: [],
+  },
+  {
+    text: 'another client has the key',
+    people: [
+      ['carol', ALICE],
+      ['bob', BOB],
+    ],
+    stands: [BOB_HOLDS],
+  },
+  {
+    text: 'nothing has changed but the order',
+    people: [
+      ['bob', BOB],
+      ['alice', ALICE],
+    ],
+    stands: [SSH_HOME, BOB_HOLDS],
+  },
+] as const) {
+  test(`P39 a grant is its client's by that client's key; after a reload in which ${text}`, async (context) => {
+    const { host, postern } = await running(context);
+    await host.deliver(postern, host.knock(ALICE, 1, long));
+    await host.deliver(postern, host.knock(BOB, 1, long), OTHER);
+    assert.deepEqual(host.kernel.keys(), [SSH_HOME, BOB_HOLDS]);
+    host.rules(rulesText(people));
+    await postern.reload();
+    assert.deepEqual(host.kernel.keys(), stands);
+  });
+}
+
 test('a reload says what stands on although the rules give it no more, or its client is out', async (context) => {
   const { host, postern } = await running(context);
   await host.deliver(postern, host.knock(BOB, 1, long), OTHER);
