@@ -216,10 +216,19 @@ export async function knockAtPort(
 
 /** Sends a line and waits for its echo. False when the connection ends instead. */
 export async function talk(socket: Socket, line: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const done = (result: boolean): void => {
+  return new Promise((resolve, reject) => {
+    // A gate that drops what lives says nothing for ever.
+    const timer = setTimeout(() => {
+      forget();
+      reject(new Error(`neither an answer nor an end within ${PATIENCE_MS / 1000} s`));
+    }, PATIENCE_MS);
+    const forget = (): void => {
+      clearTimeout(timer);
       socket.off('data', onData);
       socket.off('close', onClose);
+    };
+    const done = (result: boolean): void => {
+      forget();
       resolve(result);
     };
     let heard = '';
