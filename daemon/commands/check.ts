@@ -6,6 +6,7 @@ import { systemClock } from '../clock.ts';
 import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
 import { draftConfig } from '../config/load.ts';
+import { controlFolderProblems } from '../control/control-folder.ts';
 import { formatProblem, type Problem } from '../problem.ts';
 import { backendLimits } from '../rules/backend-limits.ts';
 import { draftRuleBook } from '../rules/load.ts';
@@ -68,7 +69,13 @@ async function readFiles(file: string): Promise<Files> {
       line: formatPublicLine(publicKey, 'postern'),
       fingerprint: fingerprint(publicKey),
     })),
-    problems: [...problems, ...keys.problems, ...rules.problems, ...backendLimits(config.firewall, rules.draft, 'error')],
+    problems: [
+      ...problems,
+      ...keys.problems,
+      ...rules.problems,
+      ...(await controlFolderProblems(config.control)),
+      ...backendLimits(config.firewall, rules.draft, 'error'),
+    ],
   };
 }
 

@@ -1,6 +1,5 @@
 // `posternd run`: makes the daemon's parts from the host, runs until a signal, and leaves the gate standing.
 import { readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { formatPublicLine } from '../../protocol/openssh.ts';
@@ -14,6 +13,7 @@ import { CommandError } from '../command-error.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { answering } from '../control/answers.ts';
+import { makeControlFolder } from '../control/control-folder.ts';
 import { serveControl } from '../control/server.ts';
 import { asCommandError } from '../firewall/as-command-error.ts';
 import { type ChosenFirewall, chooseFirewall } from '../firewall/choose.ts';
@@ -73,7 +73,7 @@ export async function runCommand(options: RunOptions): Promise<void> {
   const trouble = (text: string) => log.warn(text);
   try {
     const runtimeFolder = dirname(config.control);
-    await mkdir(runtimeFolder, { recursive: true });
+    await makeControlFolder(config.control);
     const accepted = acceptedWindows(systemClock.wall(), config.clockToleranceMs);
     const bootId = readBootId();
     const { ledger, problems } = await openLedger({

@@ -13,7 +13,7 @@ import { coversAll, mergeRanges, overlap, withoutContained } from './ranges.ts';
 import { type Fields, isMap, readFields } from './read-fields.ts';
 import { CONFIG_SHAPE } from './schema.ts';
 import { type ServiceNames, systemServiceNames } from './service-names.ts';
-import { readTrustedFile } from './trusted-file.ts';
+import { readsAsDaemon, readTrustedFile } from './trusted-file.ts';
 import { type Path, readYaml, type YamlSource } from './yaml-source.ts';
 
 // Tunable. A configuration is a page long; whatever is longer is some other file.
@@ -37,7 +37,7 @@ export async function draftConfig(
   const read = await readTrustedFile(absolute, 'config', MAX_CONFIG_BYTES);
   if (!read.ok) {
     const notPermitted = read.code === 'EACCES' || read.code === 'EPERM';
-    const otherwise = notPermitted ? 'use sudo, or join the group that owns it ("postern")' : read.cure;
+    const otherwise = notPermitted && !(await readsAsDaemon()) ? 'use sudo, or join the group that owns it ("postern")' : read.cure;
     const cure = read.code === 'ENOENT' ? 'run "posternd init", or name the file with -c' : otherwise;
     return { problems: [problemAt(undefined, `configuration: ${read.why}`, cure)], notPermitted };
   }

@@ -1,7 +1,7 @@
 // Reads files that decide who gets in: opened once, judged by what was opened (never by path again), then read from the same descriptor.
 // It must not follow a link in the last place, wait on a FIFO, or read more than it was told to (P35).
 import { constants } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { lstat, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { safeText } from '../safe-text.ts';
 
@@ -58,9 +58,21 @@ async function daemonUser(): Promise<number | undefined> {
   return uid === undefined ? undefined : Number(uid);
 }
 
-/** What lets the reader in. The daemon, and `check` with its eyes, cannot become root: there the file has to change. */
+/** Whether this is the daemon's user, which no sudo can make another: then what it reads has to change. `check` by root reads as that user too. */
+export async function readsAsDaemon(): Promise<boolean> {
+  return process.geteuid?.() === (await daemonUser());
+}
+
+/** What lets the daemon's user into a folder. */
+export function folderCure(folder: string): string {
+  return `the daemon runs as the user postern: run: chgrp postern ${name(folder)} && chmod g+rx ${name(folder)}`;
+}
+
+/** What lets the reader in: at the file, or at the folder that closes the way to it. */
 async function accessCure(path: string, trust: FileTrust): Promise<string> {
-  if (process.geteuid?.() !== (await daemonUser())) return 'give its reader access, or run this as root';
+  if (!(await readsAsDaemon())) return 'give its reader access, or run this as root';
+  const closed = await closedFolder(path);
+  if (closed !== undefined) return folderCure(closed);
   const change = trust === 'secret' ? `chown postern ${name(path)}` : `chgrp postern ${name(path)} && chmod g+r ${name(path)}`;
   return `the daemon runs as the user postern: run: ${change}`;
 }
@@ -98,6 +110,16 @@ async function openFailure(path: string, trust: FileTrust, error: NodeJS.ErrnoEx
     default:
       return refused(code, `cannot read ${name(path)} (${code})`, 'see the system log');
   }
+}
+
+/** The uppermost folder through which this user cannot pass. */
+async function closedFolder(path: string): Promise<string | undefined> {
+  const folder = dirname(path);
+  if (folder === path) return undefined;
+  const above = await closedFolder(folder);
+  if (above !== undefined) return above;
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => error);
+  return found instanceof Error && found.code === 'EACCES' ? folder : undefined;
 }
 
 function tooLarge(path: string, maxBytes: number): FileRead {

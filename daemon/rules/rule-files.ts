@@ -1,7 +1,7 @@
 // Finds and reads the rule files: every *.yaml below the folder, in the order of their names. It must not look into them.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readTrustedFile, trustedOwners } from '../config/trusted-file.ts';
+import { folderCure, readsAsDaemon, readTrustedFile, trustedOwners } from '../config/trusted-file.ts';
 import { readYaml, type YamlSource } from '../config/yaml-source.ts';
 import { type Problem, problemAt } from '../problem.ts';
 import { safeText } from '../safe-text.ts';
@@ -69,7 +69,12 @@ async function collect(folder: string, depth: number, paths: string[], problems:
     }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    const cure = code === 'ENOENT' ? 'make it, or correct rules: in the configuration' : 'give the daemon access to it';
+    const cure =
+      code === 'ENOENT'
+        ? 'make it, or correct rules: in the configuration'
+        : (await readsAsDaemon())
+          ? folderCure(folder)
+          : 'give the daemon access to it';
     problems.push(problemAt(undefined, `cannot read the folder of rules ${name} (${code})`, cure));
   }
 }

@@ -138,6 +138,7 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
   it('check names what the daemon may not read, though root may, and its cure is one', async () => {
     const rules = '/etc/postern/rules.d/people.yaml';
     const owner = await stdout('stat', '-c', '%U:%G %a', rules);
+    const folder = '/etc/postern/rules.d';
     for (const [path, cure] of [
       [rules, `chgrp postern ${rules} && chmod g+r ${rules}`],
       ['/etc/postern/host_ed25519', 'chown postern /etc/postern/host_ed25519'],
@@ -151,6 +152,35 @@ describe('postern on a booted Debian', { skip: reason ?? false, concurrency: 1, 
       const again = await machine.exec(['posternd', 'check'], { mayFail: true });
       assert.equal(again.code, 0, again.stderr);
     }
+    for (const [closed, says] of [
+      [folder, `cannot read the folder of rules ${folder} (EACCES)`],
+      ['/etc/postern', 'configuration: no permission to read /etc/postern/postern.yaml'],
+    ] as const) {
+      const cure = `chgrp postern ${closed} && chmod g+rx ${closed}`;
+      await machine.exec(['chown', 'root:root', closed]);
+      await machine.exec(['chmod', '700', closed]);
+      const { code, stderr } = await machine.exec(['posternd', 'check'], { mayFail: true });
+      assert.equal(code, 2, stderr);
+      assert.ok(stderr.includes(`${says}: the daemon runs as the user postern: run: ${cure}\n`), stderr);
+      await machine.exec(['sh', '-c', cure]);
+    }
+    await put('/etc/postern/postern.yaml', CONFIG.replace('/run/postern/', '/run/nowhere/'));
+    const nowhere = await machine.exec(['posternd', 'check'], { mayFail: true });
+    assert.equal(nowhere.code, 2, nowhere.stderr);
+    assert.match(
+      nowhere.stderr,
+      /no control socket can be made at \/run\/nowhere\/control\.sock: \/run is not writable for the daemon's user: make /,
+    );
+    assert.notEqual((await machine.exec(['systemctl', 'start', 'posternd'], { mayFail: true })).code, 0);
+    await machine.exec(['systemctl', 'stop', 'posternd']);
+    assert.match(
+      await journal(),
+      /posternd: the folder of the control socket \/run\/nowhere\/control\.sock cannot be made \(EACCES\): make \/run\/nowhere, owned by /,
+    );
+    assert.doesNotMatch(await journal(), /^\s+at /m);
+    await put('/etc/postern/postern.yaml', CONFIG);
+    const right = await machine.exec(['posternd', 'check'], { mayFail: true });
+    assert.equal(right.code, 0, right.stderr);
     await machine.exec(['sh', '-c', `chown ${owner.split(' ')[0]} ${rules} && chmod ${owner.split(' ')[1]} ${rules}`]);
   });
 
