@@ -49,8 +49,8 @@ export async function keygen(options: KeygenOptions, world: World): Promise<numb
   world.out(`${line}\n`);
   if (options.quiet !== true) {
     world.err(`\nThe private key is in ${quote(file)}: keep it on this machine.\n`);
-    world.err('Give the line above to the server\'s administrator, who puts it after "key:" in a file of /etc/postern/rules.d\n');
-    world.err('and gives you the server key in return, for: knock HOST --server-key "ssh-ed25519 AAAA…"\n');
+    world.err('Give the line above to the server\'s administrator, for: posternd client add NAME --key "LINE" --services ssh\n');
+    world.err('That prints an invitation. Here: knock add INVITATION, and then knock as it says.\n');
   }
   return 0;
 }

@@ -63,7 +63,7 @@ describe('keys of knock', { skip, timeout: 120_000 }, () => {
       assert.equal(runNow(['ssh-keygen', '-y', '-f', file]), result.stdout);
       assert.match(result.stdout, /^ssh-ed25519 \S+ alice at work\n$/);
       assert.deepEqual([statSync(file).mode & 0o777, statSync(join(own, '.config', 'knock')).mode & 0o777], [0o600, 0o700]);
-      assert.match(result.stderr, /Give the line above to the server's administrator/);
+      assert.match(result.stderr, /Give the line above to the server's administrator, for: posternd client add .*\n.*knock add INVITATION/);
       assert.ok(!result.stderr.includes(readFileSync(file, 'utf8').split('\n')[1] ?? ''));
     });
 
