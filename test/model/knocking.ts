@@ -151,7 +151,9 @@ export class Deliver extends Happening {
   }
 
   protected async happen(model: Model, world: World): Promise<void> {
-    const packet = one(model.packets, this.#pick);
+    // Every other time one that nobody has used: it is late.
+    const late = model.packets.filter((packet) => !model.isUsed(packet));
+    const packet = one(late.length > 0 && this.#pick % 2 === 0 ? late : model.packets, Math.floor(this.#pick / 2));
     const verdict = await deliver(model, world, packet, this.#where);
     this.said = `${textOf(packet)} from ${one(model.addresses, this.#where.from)}, ${this.#where.copies} times: ${verdict}`;
   }

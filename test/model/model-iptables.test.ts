@@ -6,7 +6,7 @@ import { labMissing } from '../lab/lab.ts';
 import { tally } from './happening.ts';
 import { runHistories } from './run.ts';
 
-const SEED = 20261122;
+const SEED = 20261124;
 const HISTORIES = 2;
 const MOST_COMMANDS = 60;
 

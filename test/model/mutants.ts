@@ -13,16 +13,17 @@ type Mutant = { readonly what: string; readonly file: string; readonly from: str
 
 const MUTANTS: readonly Mutant[] = [
   {
-    what: 'the ledger takes a used tag again',
-    file: 'ledger/file-ledger.js',
-    from: "return 'already-used'",
-    to: "return 'marked'",
+    // Both looks at it: before a knock is opened and when it is marked. Each alone would do.
+    what: 'the ledger forgets what it marked',
+    file: 'ledger/held-marks.js',
+    from: 'return id !== undefined && (this.#byWindow.get(window)?.has(id * 64 + slot) ?? false);',
+    to: 'return false;',
   },
   {
-    what: 'a start forgets the marks of before',
-    file: 'ledger/assess.js',
-    from: 'held.add(record);',
-    to: '',
+    what: 'marks are never written, and a start knows none',
+    file: 'ledger/file-ledger.js',
+    from: 'const isWritten = places.append(record);',
+    to: 'const isWritten = true;',
   },
   {
     what: 'a revocation, a close or a reload leaves the elements',

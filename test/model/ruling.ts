@@ -114,8 +114,8 @@ export const rules = ({ oneShots }: Abilities): fc.Arbitrary<Rules> =>
     missing: oneShots
       ? fc.subarray(OFTEN_THERE, { maxLength: 2 })
       : fc
-          .tuple(fc.subarray(OFTEN_THERE, { maxLength: 2 }), fc.nat(3))
+          .tuple(fc.subarray(OFTEN_THERE, { maxLength: 2 }), fc.nat(5))
           .map(([some, chance]) => (chance > 0 ? [...new Set([...some, 'single' as const])] : some)),
     isStingy: fc.constantFrom(false, false, true),
-    isBroken: fc.constantFrom(...Array.from({ length: 9 }, () => false), true),
+    isBroken: fc.constantFrom(...Array.from({ length: 11 }, () => false), true),
   });

@@ -59,6 +59,8 @@ export async function runHistories({
       numRuns: runs,
       seed,
       endOnFailure: !shrinks,
+      // Else most histories are short.
+      unbiased: true,
       ...(path === undefined ? {} : { path }),
       verbose: 1,
       includeErrorInReport: true,
