@@ -60,33 +60,38 @@ async function knockUnlessOpen(
   world: World,
   remark: (text: string) => void,
 ): Promise<void> {
-  let [isKnocking, isTaken] = [false, false];
-  const takeIt = (socket: Socket) => {
-    isTaken = true;
-    if (!isKnocking) remark('the port is open: no knock is needed');
-    take(socket);
+  let stage: 'looking' | 'reading' | 'knocking' = 'looking';
+  let won: Socket | undefined;
+  const hold = (socket: Socket) => {
+    won = socket;
+    if (stage !== 'knocking') remark('the port is open: no knock is needed');
+    if (stage !== 'reading') take(socket);
   };
-  const looking = lookEarly(located, takeIt, options, world);
+  const looking = lookEarly(located, hold, options, world);
   try {
     await atMost(NEAR_NAME_MS, looking);
-    if (isTaken) return;
+    if (won !== undefined) return;
+    stage = 'reading';
     const { planKnock, readKeys } = await import('./prepare.ts');
     const keys = await readKeys(located, options, world, remark);
     await turn();
-    if (isTaken) return;
+    // Not sooner: somebody may have been asked for a passphrase, and two would have read the same terminal.
+    if (won !== undefined) return take(won);
+    stage = 'knocking';
     const prepared = await planKnock('open', located, keys, options, world, remark);
     const watch = await looking;
     const { knockAtAll } = await import('./door.ts');
-    isKnocking = true;
     // Nothing is tried beside the connection that could use a one-shot grant up.
     const reports = await knockAtAll({ ...prepared.plan, unchecked: undefined }, world, remark, { watch });
     prepared.plan.slots.prune(world.now());
-    if (isTaken) return;
+    if (won !== undefined) return;
     const { circumstancesOf, explainFailure } = await import('./diagnose.ts');
     throw explainFailure(reports, circumstancesOf(prepared, undefined, world));
   } catch (cause) {
     if (!isCommandError(cause) || !MAY_BE_OPEN.has(cause.code)) throw cause;
-    if (!(await (await looking).answered(options.timeoutMs))) throw cause;
+    await (await looking).answered(options.timeoutMs);
+    if (won === undefined) throw cause;
+    take(won);
   } finally {
     looking.then(
       (watch) => watch.close(),
@@ -114,11 +119,12 @@ async function lookEarly(located: Located, take: Taker, options: KnockOptions, w
   return watch;
 }
 
-/** Waits for what it gives or fails with, for so long. */
+/** Waits for so long until it gives something or fails, which whoever awaits it later will see. */
 async function atMost(waitMs: number, promise: Promise<unknown>): Promise<void> {
+  const settled = promise.catch(() => undefined);
   // The clock of timers stands still while a program loads: without a turn this one would be over at once.
   await turn();
-  await Promise.race([promise.catch(() => undefined), new Promise((resolve) => setTimeout(resolve, waitMs))]);
+  await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, waitMs))]);
 }
 
 /** Lets the event loop take in what has come. */

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { labMissing } from '../lab/lab.ts';
 import { runNow } from '../lab/process.ts';
 import { FORBIDDEN_PORT, PORT, REQUEST, Stage } from '../lab/stage.ts';
+import { Terminal } from '../lab/terminal.ts';
 import { waitFor } from '../lab/wait.ts';
 import { KNOCK } from './client-doorway.ts';
 import { Sshd } from './client-sshd.ts';
@@ -53,6 +54,19 @@ describe('knock proxy', { skip, timeout: 300_000 }, () => {
   /** Runs `knock proxy …` on the client with this input. */
   const proxy = (args: readonly string[], stdin: string | Uint8Array = '') =>
     stage.alice.knock(['proxy', ...args], { stdin, mayFail: true, timeoutMs: 60_000 });
+
+  /** The client's first SYN of each connection is lost; the kernel sends the next one after a second. */
+  async function whileSlow(work: () => Promise<void>): Promise<void> {
+    const firstSyn = 'tcp flags & (syn | ack) == syn tcp sport != @tried add @tried { tcp sport } drop;';
+    await stage.client.nft(
+      `table inet slow { set tried { type inet_service; flags dynamic; timeout 1m; }\n chain c { type filter hook output priority 0; ${firstSyn} }\n}`,
+    );
+    try {
+      await work();
+    } finally {
+      await stage.client.nft('delete table inet slow');
+    }
+  }
 
   describe('ssh', () => {
     test('without it, the port is shut; with it, ssh gets in and prints nothing of its own', async () => {
@@ -228,21 +242,31 @@ describe('knock proxy', { skip, timeout: 300_000 }, () => {
     });
 
     test('a port that is open and slow to answer is waited for, where no key would help', async () => {
-      const address = stage.server.ipv4();
-      // The first SYN is lost: the kernel sends the next one after a second, when the keys have long been looked for.
-      await stage.client.nft(
-        'table inet slow { set tried { type inet_service; flags dynamic; timeout 1m; }\n chain c { type filter hook output priority 0; tcp flags & (syn | ack) == syn tcp sport != @tried add @tried { tcp sport } drop; }\n}',
-      );
-      try {
-        const result = await stage.alice.knock(['proxy', address, String(OPEN_PORT)], {
-          stdin: 'hi',
-          env: { HOME: sshd.folder },
-          mayFail: true,
-        });
+      await whileSlow(async () => {
+        const args = ['proxy', stage.server.ipv4(), String(OPEN_PORT)];
+        const result = await stage.alice.knock(args, { stdin: 'hi', env: { HOME: sshd.folder }, mayFail: true });
         assert.deepEqual([result.code, result.stdout, result.stderr], [0, 'hello\nhi', '']);
-      } finally {
-        await stage.client.nft('delete table inet slow');
-      }
+      });
+    });
+
+    test('who is asked for a passphrase has the terminal to themselves, though the port opens meanwhile', async () => {
+      const key = join(sshd.folder, 'locked');
+      runNow(['ssh-keygen', '-q', '-t', 'ed25519', '-N', 'open sesame', '-f', key]);
+      await whileSlow(async () => {
+        const args = ['proxy', stage.server.ipv4(), String(OPEN_PORT), '-i', key, '--server-key', stage.postern.publicLine];
+        const terminal = await Terminal.open(stage.client.inside([process.execPath, KNOCK, ...args]), { env: { HOME: sshd.folder } });
+        try {
+          await terminal.shows(/Passphrase for/);
+          const connected = ['ss', '-Htn', 'state', 'established', `dport = :${OPEN_PORT}`];
+          await waitFor(async () => (await stage.client.exec(connected)).stdout !== '', { what: 'the connection' });
+          assert.doesNotMatch(await terminal.screen(), /hello/);
+          await terminal.type('open sesame');
+          await terminal.press('Enter');
+          assert.doesNotMatch(await terminal.shows(/hello/), /sesame/);
+        } finally {
+          terminal.close();
+        }
+      });
     });
 
     test('a one-shot grant is spent on the connection itself, never on a trial', async () => {
