@@ -182,7 +182,9 @@ describe('bad input to knock', { timeout: 300_000 }, () => {
           refuses([...words, ...operands, name, ...value], { says, code: code ?? 2, stdin }));
       }
       test(`knock ${[...words, name].join(' ')} without its value`, () =>
-        refuses([...words, ...operands, name], { says: /^knock: option '.*' argument missing \(see knock --help\)$/ }));
+        refuses([...words, ...operands, name], {
+          says: new RegExp(`^knock: option '.*' argument missing \\(see ${['knock', ...words].join(' ')} --help\\)$`),
+        }));
     }
     test(`knock ${[...words, '--nonsense'].join(' ')}`, () =>
       refuses([...words, ...operands, '--nonsense'], { says: /^knock: unknown option '--nonsense'/ }));

@@ -436,7 +436,7 @@ describe('knock doctor', { skip, timeout: 300_000 }, () => {
 
   describe('wrong usage: one line and exit code 2', () => {
     for (const [args, says] of [
-      [['doctor'], /^knock: missing required argument 'HOST' \(see knock --help\)\n$/],
+      [['doctor'], /^knock: missing required argument 'HOST' \(see knock doctor --help\)\n$/],
       [['doctor', 'web1', '--once'], /^knock: unknown option '--once' [^\n]*\n$/],
       [['doctor', 'web1', '-p', '0'], /^knock: --port: expected a whole number[^\n]*\n$/],
       [['doctor', 'web1', '22'], /^knock: not a service: "22": write tcp\/22 or udp\/22\n$/],
