@@ -106,10 +106,24 @@ export class Knock extends Happening {
   }
 
   protected async happen(model: Model, world: World): Promise<void> {
-    const packet = make(model, world, this.#making);
+    const [making, where] = this.#aimed(model);
+    const packet = make(model, world, making);
     if (packet === undefined) return;
-    const verdict = await deliver(model, world, packet, this.#where);
-    this.said = `${textOf(packet)} from ${one(model.addresses, this.#where.from)}, ${this.#where.copies} times: ${verdict}`;
+    const verdict = await deliver(model, world, packet, where);
+    this.said = `${textOf(packet)} from ${one(model.addresses, where.from)}, ${where.copies} times: ${verdict}`;
+  }
+
+  /** Most closes that are not bound come from somebody who has something open there. */
+  #aimed(model: Model): readonly [Making, Where] {
+    const open = model.grants(performance.now()).filter(({ byHand }) => !byHand);
+    if (!this.#making.isClose || this.#making.boundTo >= 0 || open.length === 0) return [this.#making, this.#where];
+    const { owner, address } = one(open, this.#making.service);
+    if (owner === 'hand') return [this.#making, this.#where];
+    const person = PEOPLE.indexOf(owner);
+    return [
+      { ...this.#making, person },
+      { ...this.#where, from: model.addresses.indexOf(address) },
+    ];
   }
 }
 
@@ -151,9 +165,14 @@ export class Deliver extends Happening {
   }
 
   protected async happen(model: Model, world: World): Promise<void> {
-    // Every other time one that nobody has used: it is late.
-    const late = model.packets.filter((packet) => !model.isUsed(packet));
-    const packet = one(late.length > 0 && this.#pick % 2 === 0 ? late : model.packets, Math.floor(this.#pick / 2));
+    // In turn one that nobody has used, which is late; one that was used and is still fresh; and any.
+    const now = { from: world.wall(), to: world.wall() };
+    const [late, fresh] = [
+      model.packets.filter((packet) => !model.isUsed(packet)),
+      model.packets.filter((packet) => model.isUsed(packet) && model.isKnown(packet, now)),
+    ];
+    const some = [late, fresh, model.packets][this.#pick % 3] ?? [];
+    const packet = one(some.length > 0 ? some : model.packets, Math.floor(this.#pick / 3));
     const verdict = await deliver(model, world, packet, this.#where);
     this.said = `${textOf(packet)} from ${one(model.addresses, this.#where.from)}, ${this.#where.copies} times: ${verdict}`;
   }
