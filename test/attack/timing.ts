@@ -1,4 +1,5 @@
-// Measures whether the answers of unrelated services tell a true packet from junk: `npm run attack -- timing [SAMPLES]`. Samples of junk, of true tags
+// Measures whether the answers of unrelated services tell a true packet from junk: `npm run attack -- timing [SAMPLES] [apart]`. With `apart` the daemon
+// has one processor for itself, and the stranger, the network and the service share another. Samples of junk, of true tags
 // over broken seals and of true knocks are taken by turns in random order; ranks are compared (Mann and Whitney), as times have no normal distribution.
 import { randomBytes, randomInt } from 'node:crypto';
 import { Knocker } from '../lab/installation.ts';
@@ -17,6 +18,9 @@ const SLOTS = 64;
 const PROBE = new URL('./timing-probe.js', import.meta.url).pathname;
 
 const samplesOfKind = Number(process.argv[2] ?? 600);
+const isApart = process.argv.includes('apart');
+// What is started from here on inherits it.
+if (isApart) await onProcessor(1, process.pid);
 const stage = await Stage.create({ label: 'timing', start: false });
 const people = await Promise.all(
   Array.from({ length: Math.ceil((4 * samplesOfKind) / SLOTS) }, (_, nth) => Knocker.create(stage.client, `person${nth}`)),
@@ -25,6 +29,7 @@ try {
   await stage.server.listen({ tcp: [TCP_PORT], udp: [ECHO_PORT] });
   stage.postern.writeRules(rulesFor([stage.alice, stage.bob, ...people]));
   await stage.postern.start();
+  if (isApart) await onProcessor(0, stage.postern.daemon.pid ?? 0);
   const mints = people.map((person) => new Mint(person, stage.postern, SLOTS));
   let minted = 0;
   const next = () => {
@@ -53,6 +58,11 @@ try {
 } finally {
   for (const person of people) person.close();
   await stage.close();
+}
+
+/** All threads of a process, those to come included. */
+async function onProcessor(number: number, pid: number): Promise<void> {
+  await run(['taskset', '--all-tasks', '--cpu-list', '--pid', String(number), String(pid)]);
 }
 
 function make(kind: Kind, next: () => Uint8Array): string {
