@@ -9,6 +9,8 @@ import { variant } from './systems/variants.ts';
 
 const KEYS = ['postern', 'fwknopd', 'fwknopd-udp', 'knockd'] as const;
 const DEADLINE_MS = 5_000;
+/** In a minute, by one client; some are left for one that is sent again. */
+const MOST_KNOCKS = 60;
 const NODE = 'node -e 0';
 
 type Times = { readonly name: string; readonly command: string; readonly ended: number[]; readonly opened: number[]; lost: number };
@@ -26,6 +28,7 @@ async function measure({ isQuick }: PartOptions): Promise<Section> {
       if (round >= 0) bare.ended.push(node.ms);
       for (const started of [...arena.started]) {
         try {
+          if (started.variant.key === 'postern') await roomForTwo();
           const { ended, opened } = await once(arena, started.system);
           if (round < 0) continue;
           const times = all.get(started.variant.key) ?? emptyTimes(started);
@@ -58,6 +61,18 @@ async function once(arena: Arena, system: SystemUnderTest): Promise<{ readonly e
   const opened = await arena.ask('runToOpen', { ...system.clientCommand(), to, from, deadlineMs: DEADLINE_MS });
   await untilShut(arena, system);
   return { ended: ended.ms, opened: opened.ms };
+}
+
+let room = { minute: 0, rounds: 0 };
+
+/** One client has 64 knocks in a minute (SPEC 4.1): the 65th waits for the next, which is not what is measured. */
+async function roomForTwo(): Promise<void> {
+  const minute = Math.floor(Date.now() / 60_000);
+  if (minute !== room.minute) room = { minute, rounds: 0 };
+  room.rounds += 1;
+  if (room.rounds * 2 <= MOST_KNOCKS) return;
+  await new Promise((resolve) => setTimeout(resolve, (minute + 1) * 60_000 - Date.now() + 100));
+  room = { minute: minute + 1, rounds: 1 };
 }
 
 /** A command's packet may be on its way when the command has ended: the door is shut when it opened and was shut again. */
