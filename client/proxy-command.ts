@@ -65,7 +65,11 @@ async function knockUnlessOpen(
   const hold = (socket: Socket) => {
     won = socket;
     if (stage !== 'knocking') remark('the port is open: no knock is needed');
-    if (stage !== 'reading') take(socket);
+    if (stage !== 'reading') return take(socket);
+    // Nobody listens to it yet: the server may lose patience while somebody types, which must not end this program with a stack trace.
+    socket.once('error', () => {
+      won = undefined;
+    });
   };
   const looking = lookEarly(located, hold, options, world);
   try {
